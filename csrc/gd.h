@@ -1,0 +1,170 @@
+/* gd.h: every type that the kernels, the engine and the bindings share.
+ *
+ * The structs of hyper-parameters, the enums and the kernel tables are expanded from ops.def, so
+ * a new row appears everywhere at once. Nothing here knows of Python, and nothing allocates. */
+#ifndef GD_H
+#define GD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GD_JOIN_(a, b) a##b
+#define GD_JOIN(a, b) GD_JOIN_(a, b)
+
+enum {
+    GD_MAX_STATES = 4,     /* state arrays of one parameter array */
+    GD_MAX_VARIANTS = 4,   /* kernels of one optimizer row */
+    GD_MAX_HYPERS = 16,    /* doubles in one struct of hyper-parameters */
+    GD_MAX_SCALARS = 16,   /* reals in one struct of step constants */
+    GD_MAX_PARAMS = 4,     /* real parameters of one activation or loss */
+    GD_SUM_BLOCK = 4096,   /* elements of one block of a sum; blocks are added in order */
+    GD_LANES = 16,         /* accumulators of every reduction, whatever the vector width */
+    GD_CHUNK = 256,        /* rows that go through forward, loss and backward together */
+};
+
+/* Whose formula and defaults a rule follows where the frameworks differ. */
+typedef enum { GD_TORCH, GD_KERAS, GD_OPTAX, GD_DIALECTS } gd_dialect;
+
+/* ---- The table's enums and structs ------------------------------------------------------- */
+
+typedef enum {
+#define OPTIMIZER(name, ...) GD_OPTIMIZER_##name,
+#include "ops.def"
+    GD_OPTIMIZERS
+} gd_optimizer_id;
+
+typedef enum {
+#define ACTIVATION(name, ...) GD_ACTIVATION_##name,
+#include "ops.def"
+    GD_ACTIVATIONS
+} gd_activation_id;
+
+typedef enum {
+#define LOSS(name, ...) GD_LOSS_##name,
+#include "ops.def"
+    GD_LOSSES
+} gd_loss_id;
+
+/* One struct a rule, of doubles alone: the bindings fill it as a flat array in the row's order. */
+#define REAL(name, ...) double name;
+#define PAIR(name, ...) double name[2];
+#define FLAG(name) double name;
+#define OPTIMIZER(name, class, decay, hypers, ...) struct gd_##name { hypers };
+#include "ops.def"
+
+/* ---- Kernels -------------------------------------------------------------------------------
+ * All are void, contiguous, and cannot fail; `void *` stands for float or double of the table
+ * they are found in. n == 0 is allowed everywhere. */
+
+/* The constants of one step, computed in double and rounded once: `out` is the row's own struct
+ * of at most GD_MAX_SCALARS reals. t counts from 1. */
+typedef void gd_scalars_fn(const void *hyper, int64_t t, gd_dialect dialect, void *out);
+/* One step of n elements: p and state in place; g does not overlap them. */
+typedef void gd_step_fn(size_t n, void *p, const void *g, void *const *state, const void *scalars);
+
+/* y = act(z) on rows x width elements; y may be z. */
+typedef void gd_activation_fn(size_t rows, size_t width, const void *z, void *y,
+                              const double *param);
+/* dz = (d act / d z) dy from z or y, as the row says (the other is not read); dz may be dy. */
+typedef void gd_activation_grad_fn(size_t rows, size_t width, const void *dy, const void *z,
+                                   const void *y, void *dz, const double *param);
+
+/* loss[i] and its gradient dy, unweighted: a loss per element (pointwise rows of the table) or
+ * per row. target: reals shaped like y, or int64 class numbers within [0, width). */
+typedef void gd_loss_fn(size_t rows, size_t width, const void *target, const void *y, void *loss,
+                        void *dy, const double *param);
+
+/* x[r][j] *= weights[r] * factor; weights NULL: 1 */
+typedef void gd_weigh_fn(size_t rows, size_t width, const void *weights, double factor, void *x);
+
+typedef struct {
+    gd_scalars_fn *scalars;
+    gd_step_fn *step[GD_MAX_VARIANTS];
+} gd_optimizer_kernels;
+
+typedef struct {
+    gd_activation_fn *forward;
+    gd_activation_grad_fn *backward;
+} gd_activation_kernels;
+
+/* What happens to a gradient before its rule sees it, and to a parameter beside it. */
+typedef struct {
+    /* out = min(max(scale g, -limit), limit); limit may be infinity; NaN goes through */
+    void (*clip)(size_t n, const void *g, void *out, double scale, double limit);
+    /* g += decay p: weight decay as part of the gradient (L2) */
+    void (*decay_gradient)(size_t n, const void *p, void *g, double decay);
+    /* p *= keep: weight decay beside the gradient, keep = 1 - lr decay */
+    void (*decay_parameter)(size_t n, void *p, double keep);
+} gd_prepare_kernels;
+
+/* Sums of at most GD_SUM_BLOCK elements: GD_LANES double accumulators, a fixed tree. */
+typedef struct {
+    double (*sum)(size_t n, const void *x);
+    double (*dot)(size_t n, const void *x, const void *y);
+    double (*largest)(size_t n, const void *x); /* max |x|, NaN where an element is NaN */
+    /* sum of (x / scale)^2: the norm's rescue where squares overflow or vanish */
+    double (*scaled_squares)(size_t n, const void *x, double scale);
+} gd_reduce_kernels;
+
+/* y[i] = f(x[i]): the functions of math.inc, for tests of their accuracy. */
+typedef void gd_math_fn(size_t n, const void *x, void *y);
+enum {
+    GD_MATH_exp,
+    GD_MATH_log,
+    GD_MATH_log1p,
+    GD_MATH_expm1,
+    GD_MATH_tanh,
+    GD_MATH_sigmoid,
+    GD_MATH_softplus,
+    GD_MATHS
+};
+
+/* Matrix products: see linear.h for the contracts. */
+struct gd_linear_kernels;
+
+/* All kernels of one real type at one level. */
+typedef struct {
+    gd_optimizer_kernels optimizer[GD_OPTIMIZERS];
+    gd_prepare_kernels prepare;
+    gd_activation_kernels activation[GD_ACTIVATIONS];
+    gd_loss_fn *loss[GD_LOSSES];
+    gd_weigh_fn *weigh;
+    gd_reduce_kernels reduce;
+    const struct gd_linear_kernels *linear;
+    gd_math_fn *math[GD_MATHS];
+} gd_kernels;
+
+/* A level: what one shim compiles. */
+typedef struct {
+    const char *name;
+    const gd_kernels *f32, *f64;
+} gd_level;
+
+extern const gd_level gd_level_base;
+#if defined(__x86_64__)
+extern const gd_level gd_level_avx2, gd_level_avx512;
+#endif
+
+/* ---- Dispatch (dispatch.c) ------------------------------------------------------------------ */
+
+/* Pick the level once, by processor or by `forced` (NULL or "" for none). False where `forced` is
+ * unknown or the processor lacks it; nothing changes then. */
+bool gd_dispatch(const char *forced);
+/* The level in force. */
+const gd_level *gd_level_get(void);
+/* The kernels of the level in force for reals of 4 or 8 bytes. */
+const gd_kernels *gd_kernels_for(size_t real_size);
+/* Name of the i-th level that this processor runs, best last; NULL past the end. */
+const char *gd_level_available(size_t i);
+
+/* ---- Memory --------------------------------------------------------------------------------- */
+
+/* The one allocator: the bindings hand one in at import (PyMem_RawMalloc, so that tests can make
+ * it fail); calls without it fail. gd_alloc(count, size) returns NULL where the product overflows
+ * or memory is short; gd_free takes NULL. */
+void gd_set_allocator(void *(*allocate)(size_t), void (*release)(void *));
+void *gd_alloc(size_t count, size_t size);
+void gd_free(void *memory);
+
+#endif

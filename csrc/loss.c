@@ -1,0 +1,92 @@
+/* loss.c: runs a loss kernel over a batch in blocks of about GD_SUM_BLOCK elements, multiplies by
+ * weights and normaliser, and adds the blocks' sums in order: the same bits for any number of
+ * threads. The formulas stand in losses.inc. */
+#include "loss.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "reduce.h"
+#include "rules.h"
+#include "threads.h"
+
+typedef struct {
+    gd_loss_job *job;
+    bool pointwise;
+    size_t block_rows;
+    double factor;    /* of the gradient: 1 / normaliser */
+    double *sums;     /* one per block */
+    atomic_bool failed; /* a task had no memory */
+} gd_loss_run;
+
+static const char *row(const void *base, size_t first, size_t bytes)
+{
+    return base != NULL ? (const char *)base + first * bytes : NULL;
+}
+
+/* One block: losses and gradient into scratch where the caller did not ask for them. */
+static void loss_task(void *context, size_t block)
+{
+    gd_loss_run *run = context;
+    const gd_loss_job *job = run->job;
+    const gd_kernels *kernels = gd_kernels_for(job->real_size);
+    const bool sparse = gd_loss_rows[job->loss.id].kind == GD_SPARSE;
+    const size_t first = block * run->block_rows, left = job->rows - first;
+    const size_t rows = left < run->block_rows ? left : run->block_rows;
+    const size_t row_bytes = job->width * job->real_size, per_row = run->pointwise ? job->width : 1;
+    const void *weights = row(job->weights, first, job->real_size);
+    char *scratch = gd_alloc(rows * (job->width + per_row), job->real_size);
+    if (scratch == NULL) {
+        atomic_store(&run->failed, true);
+        return;
+    }
+    char *losses = (char *)row(job->losses, first, per_row * job->real_size);
+    char *dy = (char *)row(job->dy, first, row_bytes);
+    losses = losses != NULL ? losses : scratch + rows * row_bytes;
+    dy = dy != NULL ? dy : scratch;
+
+    kernels->loss[job->loss.id](
+        rows, job->width, row(job->target, first, sparse ? sizeof(int64_t) : row_bytes),
+        row(job->y, first, row_bytes), losses, dy, job->loss.param);
+    if (weights != NULL)
+        kernels->weigh(rows, per_row, weights, 1, losses);
+    if (job->dy != NULL && (weights != NULL || run->factor != 1))
+        kernels->weigh(rows, job->width, weights, run->factor, dy);
+    run->sums[block] = gd_sum(job->real_size, rows * per_row, losses);
+    gd_free(scratch);
+}
+
+/* The sum of the weights times the losses in a row; 0 means that nothing counts. */
+static double normaliser(const gd_loss_job *job, size_t per_row)
+{
+    const double weight = job->weights != NULL ? gd_sum(job->real_size, job->rows, job->weights)
+                                               : (double)job->rows;
+    return weight * (double)per_row;
+}
+
+bool gd_loss_evaluate(gd_loss_job *job)
+{
+    gd_loss_run run = {.job = job, .factor = 1};
+    run.pointwise = gd_loss_rows[job->loss.id].kind == GD_POINTWISE;
+    run.block_rows = job->width > 0 && job->width < GD_SUM_BLOCK ? GD_SUM_BLOCK / job->width : 1;
+    const size_t blocks = (job->rows + run.block_rows - 1) / run.block_rows;
+    const double count = normaliser(job, run.pointwise ? job->width : 1);
+    const bool mean = job->reduction == GD_MEAN;
+    if (mean && count == 0) {
+        job->value = 0;
+        if (job->dy != NULL)
+            memset(job->dy, 0, job->rows * job->width * job->real_size);
+        return true;
+    }
+    run.factor = mean ? 1 / count : 1;
+    run.sums = gd_alloc(blocks, sizeof *run.sums);
+    if (run.sums == NULL)
+        return false;
+    gd_parallel(blocks, gd_threads_get(), loss_task, &run);
+    double total = 0;
+    for (size_t i = 0; i < blocks; i++)
+        total += run.sums[i];
+    job->value = total * run.factor;
+    gd_free(run.sums);
+    return !atomic_load(&run.failed);
+}

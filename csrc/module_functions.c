@@ -1,0 +1,357 @@
+/* module_functions.c: activations and losses over whole arrays, sums and norms, and clipping.
+ * The public functions of gdcore/activations.py and losses.py check names and shapes' meaning;
+ * here arrays are borrowed, the GIL released and one engine function called. */
+#include <math.h>
+
+#include "loss.h"
+#include "module.h"
+#include "reduce.h"
+
+static PyArrayObject *new_like(PyArrayObject *array)
+{
+    return (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(array), PyArray_DIMS(array),
+                                              PyArray_TYPE(array));
+}
+
+/* Rows and width of an array whose last axis is the row; a 0-d array is one row of one. */
+static void rows_and_width(PyArrayObject *array, size_t *rows, size_t *width)
+{
+    const int ndim = PyArray_NDIM(array);
+    *width = ndim > 0 ? (size_t)PyArray_DIM(array, ndim - 1) : 1;
+    *rows = 1;
+    for (int i = 0; i < ndim - 1; i++)
+        *rows *= (size_t)PyArray_DIM(array, i);
+}
+
+/* 0 where the shapes are equal, else -1 with a ValueError. */
+static int same_shape(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name)
+{
+    char a_text[96], b_text[96];
+    if (PyArray_SAMESHAPE(a, b))
+        return 0;
+    gd_shape_text(PyArray_NDIM(a), PyArray_DIMS(a), a_text, sizeof a_text);
+    gd_shape_text(PyArray_NDIM(b), PyArray_DIMS(b), b_text, sizeof b_text);
+    PyErr_Format(PyExc_ValueError, "%s has shape %s but %s has %s; equal shapes are wanted",
+                 a_name, a_text, b_name, b_text);
+    return -1;
+}
+
+/* ---- Activations --------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(activate_doc, "activate(spec, z)\n--\n\nA row of the activations, along the last "
+                           "axis where it is rowwise.");
+
+static PyObject *activate(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    static const char *const names[] = {"spec", "z", NULL};
+    PyObject *arg[2];
+    gd_function row;
+    size_t rows, width;
+    (void)module;
+    if (gd_parse("activate", names, 2, 2, args, nargs, NULL, arg) < 0 ||
+        gd_function_from(arg[0], GD_ACTIVATIONS, &row) < 0)
+        return NULL;
+    PyArrayObject *z = gd_array_input(arg[1], "z", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    PyArrayObject *y = z != NULL ? new_like(z) : NULL;
+    if (y != NULL) {
+        const gd_kernels *kernels = gd_kernels_for((size_t)PyArray_ITEMSIZE(z));
+        rows_and_width(z, &rows, &width);
+        Py_BEGIN_ALLOW_THREADS
+        kernels->activation[row.id].forward(rows, width, PyArray_DATA(z), PyArray_DATA(y),
+                                            row.param);
+        Py_END_ALLOW_THREADS
+    }
+    Py_XDECREF(z);
+    return PyArray_Return(y);
+}
+
+PyDoc_STRVAR(activate_grad_doc, "activate_grad(spec, dy, z, y)\n--\n\nGradient with respect to z; "
+                                "the one of z and y that the row does not read may be None.");
+
+static PyObject *activate_grad(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    static const char *const names[] = {"spec", "dy", "z", "y", NULL};
+    PyObject *arg[4];
+    gd_function row;
+    size_t rows, width;
+    (void)module;
+    if (gd_parse("activate_grad", names, 4, 4, args, nargs, NULL, arg) < 0 ||
+        gd_function_from(arg[0], GD_ACTIVATIONS, &row) < 0)
+        return NULL;
+    const bool reads_z = gd_activation_rows[row.id].reads_z;
+    const char *name = reads_z ? "z" : "y";
+    PyArrayObject *dz = NULL;
+    PyArrayObject *x =
+        gd_array_input(reads_z ? arg[2] : arg[3], name, NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    PyArrayObject *dy =
+        x != NULL ? gd_array_input(arg[1], "dy", PyArray_TYPE(x), name, GD_CONTIGUOUS) : NULL;
+    if (dy != NULL && same_shape(dy, "dy", x, name) == 0 && (dz = new_like(x)) != NULL) {
+        const gd_kernels *kernels = gd_kernels_for((size_t)PyArray_ITEMSIZE(x));
+        rows_and_width(x, &rows, &width);
+        Py_BEGIN_ALLOW_THREADS
+        kernels->activation[row.id].backward(rows, width, PyArray_DATA(dy), PyArray_DATA(x),
+                                             PyArray_DATA(x), PyArray_DATA(dz), row.param);
+        Py_END_ALLOW_THREADS
+    }
+    Py_XDECREF(x);
+    Py_XDECREF(dy);
+    return PyArray_Return(dz);
+}
+
+/* ---- Losses ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyArrayObject *pred, *target, *weights, *losses, *grad;
+} loss_arrays;
+
+static void release(loss_arrays *a)
+{
+    Py_XDECREF(a->pred);
+    Py_XDECREF(a->target);
+    Py_XDECREF(a->weights);
+    Py_XDECREF(a->losses);
+    Py_XDECREF(a->grad);
+}
+
+/* Shapes without axes of length 1 must agree: (n,) and (n, 1) do, n x n never comes of it. */
+static int agree_but_for_ones(PyArrayObject *true_, int pred_ndim, const npy_intp *pred_shape,
+                              const char *wanted)
+{
+    char found[96], text[96];
+    int i = 0, k = 0;
+    for (;; i++, k++) {
+        while (i < PyArray_NDIM(true_) && PyArray_DIM(true_, i) == 1)
+            i++;
+        while (k < pred_ndim && pred_shape[k] == 1)
+            k++;
+        if (i >= PyArray_NDIM(true_) || k >= pred_ndim || PyArray_DIM(true_, i) != pred_shape[k])
+            break;
+    }
+    if (i >= PyArray_NDIM(true_) && k >= pred_ndim)
+        return 0;
+    gd_shape_text(PyArray_NDIM(true_), PyArray_DIMS(true_), found, sizeof found);
+    gd_shape_text(pred_ndim, pred_shape, text, sizeof text);
+    PyErr_Format(PyExc_ValueError,
+                 "y_true has shape %s; %s %s is wanted, up to axes of length 1 (nothing is "
+                 "broadcast)",
+                 found, wanted, text);
+    return -1;
+}
+
+static int borrow_target(PyObject *value, gd_kind kind, loss_arrays *a)
+{
+    const int ndim = PyArray_NDIM(a->pred);
+    const npy_intp *shape = PyArray_DIMS(a->pred);
+    if (kind == GD_SPARSE) {
+        a->target = gd_array_labels(value, "y_true", ndim > 0 ? shape[ndim - 1] : 1);
+        return a->target != NULL
+                   ? agree_but_for_ones(a->target, ndim > 0 ? ndim - 1 : 0, shape,
+                                        "y_pred's shape without its last axis,")
+                   : -1;
+    }
+    a->target = gd_array_input(value, "y_true", PyArray_TYPE(a->pred), "y_pred", GD_CONTIGUOUS);
+    return a->target != NULL ? agree_but_for_ones(a->target, ndim, shape, "y_pred's shape") : -1;
+}
+
+static int borrow_weights(PyObject *value, npy_intp rows, loss_arrays *a)
+{
+    if (value == Py_None)
+        return 0;
+    a->weights =
+        gd_array_input(value, "sample_weight", PyArray_TYPE(a->pred), "y_pred", GD_CONTIGUOUS);
+    if (a->weights == NULL)
+        return -1;
+    if (PyArray_SIZE(a->weights) == rows)
+        return 0;
+    PyErr_Format(PyExc_ValueError,
+                 "sample_weight has %zd elements; one for each of the %zd rows of y_pred is wanted",
+                 (Py_ssize_t)PyArray_SIZE(a->weights), (Py_ssize_t)rows);
+    return -1;
+}
+
+/* The rows of a loss: axis 0, or for losses per row everything but the last axis. A 1-D or 0-d
+ * prediction of a pointwise loss has one output per row. */
+static void loss_shape(PyArrayObject *pred, gd_kind kind, size_t *rows, size_t *width)
+{
+    if (kind != GD_POINTWISE) {
+        rows_and_width(pred, rows, width);
+        return;
+    }
+    *rows = PyArray_NDIM(pred) > 0 ? (size_t)PyArray_DIM(pred, 0) : 1;
+    *width = 1;
+    for (int i = 1; i < PyArray_NDIM(pred); i++)
+        *width *= (size_t)PyArray_DIM(pred, i);
+}
+
+/* The arrays of losses (reduction "none") and of the gradient. */
+static int make_outputs(gd_kind kind, gd_reduction reduction, bool want_grad, loss_arrays *a)
+{
+    const int ndim = PyArray_NDIM(a->pred), type = PyArray_TYPE(a->pred);
+    if (reduction == GD_NONE)
+        a->losses = (PyArrayObject *)PyArray_SimpleNew(
+            kind == GD_POINTWISE || ndim == 0 ? ndim : ndim - 1, PyArray_DIMS(a->pred), type);
+    if (want_grad)
+        a->grad = new_like(a->pred);
+    return (reduction == GD_NONE && a->losses == NULL) || (want_grad && a->grad == NULL) ? -1 : 0;
+}
+
+static PyObject *loss_result(const gd_loss_job *job, loss_arrays *a)
+{
+    PyObject *value = a->losses != NULL ? PyArray_Return((PyArrayObject *)Py_NewRef(a->losses))
+                                        : gd_scalar(job->value, PyArray_TYPE(a->pred));
+    if (a->grad == NULL || value == NULL)
+        return value;
+    return Py_BuildValue("NN", value, PyArray_Return((PyArrayObject *)Py_NewRef(a->grad)));
+}
+
+PyDoc_STRVAR(loss_doc, "loss(spec, y_true, y_pred, sample_weight, reduction, want_grad)\n--\n\n"
+                       "A row of the losses: its value, or (value, gradient) with want_grad.");
+
+static PyObject *loss(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    static const char *const names[] = {"spec",          "y_true",    "y_pred",
+                                        "sample_weight", "reduction", "want_grad", NULL};
+    PyObject *arg[6], *result = NULL;
+    gd_loss_job job = {.value = 0};
+    loss_arrays a = {NULL, NULL, NULL, NULL, NULL};
+    (void)module;
+    if (gd_parse("loss", names, 6, 6, args, nargs, NULL, arg) < 0 ||
+        gd_function_from(arg[0], GD_LOSSES, &job.loss) < 0)
+        return NULL;
+    const gd_kind kind = gd_loss_rows[job.loss.id].kind;
+    const long reduction = PyLong_AsLong(arg[4]);
+    job.reduction = reduction == GD_NONE ? GD_NONE : reduction == GD_SUM ? GD_SUM : GD_MEAN;
+    a.pred = gd_array_input(arg[2], "y_pred", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    if (PyErr_Occurred())
+        goto done;
+    loss_shape(a.pred, kind, &job.rows, &job.width);
+    if (borrow_target(arg[1], kind, &a) < 0 ||
+        borrow_weights(arg[3], (npy_intp)job.rows, &a) < 0 ||
+        make_outputs(kind, job.reduction, PyObject_IsTrue(arg[5]) == 1, &a) < 0)
+        goto done;
+    job.real_size = (size_t)PyArray_ITEMSIZE(a.pred);
+    job.target = PyArray_DATA(a.target);
+    job.y = PyArray_DATA(a.pred);
+    job.weights = a.weights != NULL ? PyArray_DATA(a.weights) : NULL;
+    job.losses = a.losses != NULL ? PyArray_DATA(a.losses) : NULL;
+    job.dy = a.grad != NULL ? PyArray_DATA(a.grad) : NULL;
+    bool enough;
+    Py_BEGIN_ALLOW_THREADS
+    enough = gd_loss_evaluate(&job);
+    Py_END_ALLOW_THREADS
+    result = enough ? loss_result(&job, &a) : PyErr_NoMemory();
+done:
+    release(&a);
+    return result;
+}
+
+/* ---- Sums, norms, clipping -------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(sum_doc, "sum(x)\n--\n\nSum in double by the fixed order of the core.");
+
+static PyObject *sum(PyObject *module, PyObject *value)
+{
+    (void)module;
+    PyArrayObject *x = gd_array_input(value, "x", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    if (x == NULL)
+        return NULL;
+    const double result =
+        gd_sum((size_t)PyArray_ITEMSIZE(x), (size_t)PyArray_SIZE(x), PyArray_DATA(x));
+    Py_DECREF(x);
+    return PyFloat_FromDouble(result);
+}
+
+PyDoc_STRVAR(norm_doc, "norm(x)\n--\n\nEuclidean norm in double by the fixed order of the core.");
+
+static PyObject *norm(PyObject *module, PyObject *value)
+{
+    (void)module;
+    PyArrayObject *x = gd_array_input(value, "x", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    if (x == NULL)
+        return NULL;
+    const double result =
+        gd_norm((size_t)PyArray_ITEMSIZE(x), (size_t)PyArray_SIZE(x), PyArray_DATA(x));
+    Py_DECREF(x);
+    return PyFloat_FromDouble(result);
+}
+
+PyDoc_STRVAR(dot_doc, "dot(x, y)\n--\n\nSum of products in double by the fixed order of the core.");
+
+static PyObject *dot(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    static const char *const names[] = {"x", "y", NULL};
+    PyObject *arg[2], *result = NULL;
+    (void)module;
+    if (gd_parse("dot", names, 2, 2, args, nargs, NULL, arg) < 0)
+        return NULL;
+    PyArrayObject *x = gd_array_input(arg[0], "x", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    PyArrayObject *y =
+        x != NULL ? gd_array_input(arg[1], "y", PyArray_TYPE(x), "x", GD_CONTIGUOUS) : NULL;
+    if (y != NULL && same_shape(y, "y", x, "x") == 0)
+        result = PyFloat_FromDouble(gd_dot((size_t)PyArray_ITEMSIZE(x), (size_t)PyArray_SIZE(x),
+                                           PyArray_DATA(x), PyArray_DATA(y)));
+    Py_XDECREF(x);
+    Py_XDECREF(y);
+    return result;
+}
+
+static int norm_leaf(void *context, PyObject *grad, PyObject *unused, const gd_path *path)
+{
+    double *total = context;
+    gd_buffer buffer;
+    (void)unused;
+    if (gd_step_param(grad, path, &buffer) < 0)
+        return -1;
+    *total = hypot(*total, gd_norm((size_t)(buffer.type == NPY_FLOAT32 ? 4 : 8), buffer.size,
+                                   buffer.data));
+    return 0;
+}
+
+static int scale_leaf(void *context, PyObject *grad, PyObject *unused, const gd_path *path)
+{
+    const double *factor = context;
+    gd_buffer buffer;
+    (void)unused;
+    if (gd_step_param(grad, path, &buffer) < 0)
+        return -1;
+    const size_t size = buffer.type == NPY_FLOAT32 ? 4 : 8;
+    gd_kernels_for(size)->weigh(1, buffer.size, NULL, *factor, buffer.data);
+    return 0;
+}
+
+PyDoc_STRVAR(clip_doc, "clip_by_global_norm(grads, max_norm)\n--\n\nSee gdcore.");
+
+static PyObject *clip_by_global_norm(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                                     PyObject *kwnames)
+{
+    static const char *const names[] = {"grads", "max_norm", NULL};
+    PyObject *arg[2];
+    double total = 0;
+    (void)module;
+    if (gd_parse("clip_by_global_norm", names, 2, 2, args, nargs, kwnames, arg) < 0)
+        return NULL;
+    const double limit = PyFloat_AsDouble(arg[1]);
+    if (limit == -1.0 && PyErr_Occurred())
+        return NULL;
+    if (!(limit >= 0))
+        return PyErr_Format(PyExc_ValueError, "max_norm is %R; a number >= 0 is accepted", arg[1]);
+    if (gd_walk(arg[0], NULL, norm_leaf, &total) < 0)
+        return NULL;
+    double factor = limit / total;
+    if (total > limit && gd_walk(arg[0], NULL, scale_leaf, &factor) < 0)
+        return NULL;
+    return PyFloat_FromDouble(total);
+}
+
+PyMethodDef gd_function_methods[] = {
+    {"activate", (PyCFunction)(void (*)(void))activate, METH_FASTCALL, activate_doc},
+    {"activate_grad", (PyCFunction)(void (*)(void))activate_grad, METH_FASTCALL,
+     activate_grad_doc},
+    {"loss", (PyCFunction)(void (*)(void))loss, METH_FASTCALL, loss_doc},
+    {"sum", sum, METH_O, sum_doc},
+    {"norm", norm, METH_O, norm_doc},
+    {"dot", (PyCFunction)(void (*)(void))dot, METH_FASTCALL, dot_doc},
+    {"clip_by_global_norm", (PyCFunction)(void (*)(void))clip_by_global_norm,
+     METH_FASTCALL | METH_KEYWORDS, clip_doc},
+    {NULL, NULL, 0, NULL},
+};

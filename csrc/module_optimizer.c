@@ -1,0 +1,395 @@
+/* module_optimizer.c: the base type of every optimizer: its life, its step and its state. Settings
+ * are read in module_settings.c, arrays bound in module_bind.c.
+ *
+ * Signatures, defaults, groups, schedules' meaning and documentation live in
+ * gdcore/optimizers.py; formulas in optimizers.inc. */
+#include "module_optimizer.h"
+
+enum { RELEASE_GIL = 4096 }; /* elements from which a step is longer than handing over the GIL */
+
+/* ---- Life ------------------------------------------------------------------------------------------- */
+
+static int optimizer_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    optimizer *self = (optimizer *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->rates);
+    Py_VISIT(self->arrays);
+    Py_VISIT(self->state);
+    return 0;
+}
+
+static int optimizer_clear(PyObject *object)
+{
+    optimizer *self = (optimizer *)object;
+    gd_optimizer_unbind(self);
+    Py_CLEAR(self->rates);
+    Py_CLEAR(self->state);
+    return 0;
+}
+
+static void optimizer_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    optimizer_clear(object);
+    gd_free(((optimizer *)object)->step.groups);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- Every step ---------------------------------------------------------------------------------------- */
+
+/* 0 where [low, high) meets no bound parameter: the nearest one at or below it ends before it, and
+ * the next one starts behind it. */
+static bool meets_params(const optimizer *self, const char *low, const char *high)
+{
+    size_t first = 0, last = self->step.array_count;
+    while (first < last) {
+        const size_t middle = first + (last - first) / 2;
+        const gd_array *a = &self->step.arrays[self->by_address[middle]];
+        if ((const char *)a->p + a->size * a->real_size <= low)
+            first = middle + 1;
+        else
+            last = middle;
+    }
+    return first < self->step.array_count && low < high &&
+           (const char *)self->step.arrays[self->by_address[first]].p < high;
+}
+
+typedef struct {
+    optimizer *self;
+    size_t next; /* number of the array that comes */
+} step_walk;
+
+static int refuse_other(const gd_path *path, const char *what)
+{
+    PyObject *name = gd_path_text("params", path);
+    if (name != NULL)
+        PyErr_Format(PyExc_ValueError,
+                     "%U %s; an optimizer belongs to the arrays of its first step: make one call "
+                     "with a list of all arrays, or one optimizer each (reset() starts anew)",
+                     name, what);
+    Py_XDECREF(name);
+    return -1;
+}
+
+static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+{
+    step_walk *at = context;
+    optimizer *self = at->self;
+    gd_buffer p, g;
+    if (gd_step_param(param, path, &p) < 0)
+        return -1;
+    if (at->next >= self->step.array_count)
+        return refuse_other(path, "is one array more than at the first step");
+    gd_array *a = &self->step.arrays[at->next];
+    PyArrayObject *bound = gd_array_at(self->arrays, at->next);
+    PyArrayObject *array = (PyArrayObject *)param;
+    if (p.data != a->p || p.type != PyArray_TYPE(bound) ||
+        PyArray_NDIM(array) != PyArray_NDIM(bound) ||
+        !PyArray_CompareLists(PyArray_DIMS(array), PyArray_DIMS(bound), PyArray_NDIM(bound)))
+        return refuse_other(path, "is another array (memory, dtype or shape) than at the first step");
+    if (gd_step_grad(grad, array, path, &g, &self->numbers[at->next]) < 0)
+        return -1;
+    const char *bytes = g.data;
+    if (meets_params(self, bytes, bytes + g.size * a->real_size)) {
+        PyObject *name = gd_path_text("grads", path);
+        if (name != NULL)
+            PyErr_Format(PyExc_ValueError,
+                         "%U shares memory with a parameter, which the step would overwrite while "
+                         "reading it; a gradient has memory of its own: pass a copy",
+                         name);
+        Py_XDECREF(name);
+        return -1;
+    }
+    a->g = g.data;
+    at->next++;
+    return 0;
+}
+
+/* The learning rates of the step to come, where a schedule gives them. */
+static int read_rates(optimizer *self)
+{
+    for (size_t i = 0; i < self->step.group_count; i++) {
+        PyObject *rate = PyTuple_GET_ITEM(self->rates, (Py_ssize_t)i);
+        if (rate == Py_None)
+            continue;
+        PyObject *t = PyLong_FromLongLong(self->t);
+        PyObject *value = t != NULL ? PyObject_CallOneArg(rate, t) : NULL;
+        Py_XDECREF(t);
+        const double lr = value != NULL ? PyFloat_AsDouble(value) : -1;
+        Py_XDECREF(value);
+        if (PyErr_Occurred())
+            return -1;
+        if (!gd_in_domain(GD_NON_NEGATIVE, lr)) {
+            PyErr_Format(PyExc_ValueError,
+                         "the schedule gave an unusable lr at t = %lld; a finite number >= 0 is "
+                         "accepted",
+                         (long long)self->t);
+            return -1;
+        }
+        self->step.groups[i].hyper[0] = lr;
+    }
+    return 0;
+}
+
+typedef struct {
+    size_t left;
+    PyObject *name;
+} named_leaf;
+
+static int name_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+{
+    named_leaf *wanted = context;
+    (void)param, (void)grad;
+    if (wanted->left-- > 0)
+        return 0;
+    wanted->name = gd_path_text("grads", path);
+    return -1;
+}
+
+static int raise_nonfinite(optimizer *self, PyObject *params)
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &gd_module_def);
+    named_leaf wanted = {self->step.nonfinite, NULL};
+    if (module == NULL)
+        return -1;
+    gd_walk(params, NULL, name_leaf, &wanted);
+    const gd_module_state *state = PyModule_GetState(module);
+    if (wanted.name != NULL)
+        PyErr_Format(state->nonfinite_error,
+                     "%U holds a NaN or an infinity at step %lld; nothing was changed (lower lr, "
+                     "clip the gradients, scale the inputs, or on_nonfinite='skip')",
+                     wanted.name, (long long)(self->t + 1));
+    Py_XDECREF(wanted.name);
+    return -1;
+}
+
+/* Everything is checked, gradients are in place: the step itself. */
+static int take_step(optimizer *self, PyObject *params)
+{
+    bool stepped;
+    self->step.t = self->t + 1;
+    if (self->elements < RELEASE_GIL) {
+        stepped = gd_optimizer_step(&self->step);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        stepped = gd_optimizer_step(&self->step);
+        Py_END_ALLOW_THREADS
+    }
+    if (stepped)
+        self->t++;
+    else if (self->on_nonfinite == RAISE_NONFINITE)
+        return raise_nonfinite(self, params);
+    return 0;
+}
+
+/* params and grads checked, bound at the first step; a failed first step leaves nothing bound. */
+static int run_step(optimizer *self, PyObject *params, PyObject *grads)
+{
+    const bool first = self->arrays == NULL;
+    PyObject *state_before = Py_XNewRef(self->state);
+    step_walk at = {self, 0};
+    int status = first ? gd_optimizer_bind(self, params) : 0;
+    if (status == 0)
+        status = gd_walk(params, grads, step_leaf, &at);
+    if (status == 0 && at.next != self->step.array_count)
+        status = refuse_other(NULL, "hold fewer arrays than at the first step");
+    if (status == 0)
+        status = read_rates(self);
+    if (status == 0)
+        status = take_step(self, params);
+    if (status < 0 && first) {
+        gd_optimizer_unbind(self);
+        Py_XSETREF(self->state, Py_XNewRef(state_before));
+    }
+    Py_XDECREF(state_before);
+    return status;
+}
+
+/* grads from closure() -> (loss, grads), a new reference. */
+static PyObject *call_closure(PyObject *closure)
+{
+    PyObject *pair = PyObject_CallNoArgs(closure), *grads = NULL;
+    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2)
+        grads = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    else if (pair != NULL)
+        PyErr_Format(PyExc_TypeError, "closure() returned %.80s; a tuple (loss, grads) is wanted",
+                     Py_TYPE(pair)->tp_name);
+    Py_XDECREF(pair);
+    return grads;
+}
+
+PyDoc_STRVAR(
+    step_doc,
+    "step(params, grads=None, *, loss=None, closure=None, trace=False)\n--\n\n"
+    "Update the parameters in place by one step.\n\n"
+    "Parameters\n----------\n"
+    "params : ndarray, or tuple, list or dict of them, any depth\n"
+    "    float32 or float64, native byte order, C- or Fortran-contiguous, writeable. The first\n"
+    "    step binds the optimizer to them; later steps take the same arrays.\n"
+    "grads : like params\n"
+    "    A gradient of each parameter's dtype and shape; a number for a parameter of one element.\n"
+    "loss : float, optional\n"
+    "    The loss at params, for rules that read it.\n"
+    "closure : callable, optional\n"
+    "    ``closure() -> (loss, grads)``, called where grads is not given.\n"
+    "trace : bool, default False\n"
+    "    Return a table of every intermediate quantity instead of None.\n\n"
+    "Raises\n------\n"
+    "TypeError, ValueError\n"
+    "    Naming the array that cannot be used; parameters and state are unchanged.\n"
+    "NonFiniteError\n"
+    "    With ``on_nonfinite='raise'`` where a gradient holds a NaN or an infinity.\n");
+
+static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames)
+{
+    static const char *const names[] = {"params", "grads", "loss", "closure", "trace", NULL};
+    optimizer *self = (optimizer *)object;
+    PyObject *arg[5], *grads = NULL;
+    if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0 || gd_optimizer_refuse_busy(self) < 0)
+        return NULL;
+    if (self->step.groups == NULL)
+        return PyErr_Format(PyExc_RuntimeError, "the optimizer was not initialised");
+    const int trace = arg[4] != NULL ? PyObject_IsTrue(arg[4]) : 0;
+    if (trace < 0)
+        return NULL;
+    self->busy = true;
+    if (arg[1] != NULL && arg[1] != Py_None)
+        grads = Py_NewRef(arg[1]);
+    else if (arg[3] != NULL && arg[3] != Py_None)
+        grads = call_closure(arg[3]);
+    else
+        PyErr_SetString(PyExc_TypeError,
+                        "step() needs grads, like params in structure, or closure=fn with fn() -> "
+                        "(loss, grads)");
+    self->busy = false;
+    PyObject *result = NULL;
+    if (grads != NULL && trace) {
+        result = PyObject_CallMethod(object, "_traced_step", "OO", arg[0], grads);
+    } else if (grads != NULL) {
+        self->busy = true;
+        if (run_step(self, arg[0], grads) == 0)
+            result = Py_NewRef(Py_None);
+        self->busy = false;
+    }
+    Py_XDECREF(grads);
+    return result;
+}
+
+/* ---- State ------------------------------------------------------------------------------------------------ */
+
+PyDoc_STRVAR(state_doc, "_state()\n--\n\nThe live state arrays, a tuple per parameter, or None.");
+
+static PyObject *optimizer_state(PyObject *object, PyObject *unused)
+{
+    const optimizer *self = (optimizer *)object;
+    (void)unused;
+    return Py_NewRef(self->state != NULL ? self->state : Py_None);
+}
+
+PyDoc_STRVAR(restore_doc, "_restore(t, state)\n--\n\nTake a step count and state arrays (a list of "
+                          "tuples, or None) and unbind.");
+
+static PyObject *optimizer_restore(PyObject *object, PyObject *args)
+{
+    optimizer *self = (optimizer *)object;
+    long long t;
+    PyObject *state;
+    if (gd_optimizer_refuse_busy(self) < 0 || !PyArg_ParseTuple(args, "LO", &t, &state))
+        return NULL;
+    for (Py_ssize_t i = 0; state != Py_None && i < PyList_Size(state); i++) {
+        PyObject *states = PyList_GET_ITEM(state, i);
+        bool sound = PyTuple_Check(states) && PyTuple_GET_SIZE(states) <= GD_MAX_STATES;
+        for (Py_ssize_t k = 0; sound && k < PyTuple_GET_SIZE(states); k++)
+            sound = PyArray_Check(PyTuple_GET_ITEM(states, k));
+        if (!sound)
+            return PyErr_Format(PyExc_TypeError, "_restore: state is a list of tuples of arrays");
+    }
+    if (PyErr_Occurred())
+        return NULL;
+    gd_optimizer_unbind(self);
+    self->t = t;
+    self->step.measured = false;
+    Py_XSETREF(self->state, state != Py_None ? Py_NewRef(state) : NULL);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(names_doc, "_state_names(group=0)\n--\n\nNames of the state arrays of the group's "
+                        "variant of the rule.");
+
+static PyObject *optimizer_state_names(PyObject *object, PyObject *args)
+{
+    const optimizer *self = (optimizer *)object;
+    Py_ssize_t group = 0;
+    gd_variant variant;
+    if (!PyArg_ParseTuple(args, "|n", &group))
+        return NULL;
+    if (group < 0 || (size_t)group >= self->step.group_count)
+        return PyErr_Format(PyExc_IndexError, "there is no group %zd", group);
+    gd_rules[self->step.rule].variant(self->step.groups[group].hyper, &variant);
+    PyObject *names = PyTuple_New((Py_ssize_t)variant.state_count);
+    for (size_t k = 0; names != NULL && k < variant.state_count; k++) {
+        PyObject *name = PyUnicode_FromString(variant.state[k].name);
+        if (name == NULL)
+            Py_CLEAR(names);
+        else
+            PyTuple_SET_ITEM(names, (Py_ssize_t)k, name);
+    }
+    return names;
+}
+
+static PyObject *get_t(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLongLong(((optimizer *)object)->t);
+}
+
+static PyObject *get_grad_norm(PyObject *object, void *closure)
+{
+    (void)closure;
+    if (!((optimizer *)object)->step.measured)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble(((optimizer *)object)->step.grad_norm);
+}
+
+PyDoc_STRVAR(configure_doc,
+             "_configure(rule, dialect, maximize, on_nonfinite, global_clip_norm, groups, rates)\n"
+             "--\n\nTake the settings; on an error the old ones stay.");
+
+static PyMethodDef optimizer_methods[] = {
+    {"step", (PyCFunction)(void (*)(void))optimizer_step, METH_FASTCALL | METH_KEYWORDS, step_doc},
+    {"_configure", gd_optimizer_configure, METH_VARARGS, configure_doc},
+    {"_state", optimizer_state, METH_NOARGS, state_doc},
+    {"_restore", optimizer_restore, METH_VARARGS, restore_doc},
+    {"_state_names", optimizer_state_names, METH_VARARGS, names_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef optimizer_getset[] = {
+    {"t", get_t, NULL, "Number of steps done.", NULL},
+    {"grad_norm", get_grad_norm, NULL,
+     "Norm of all gradients at the last step, before clipping, where clipping or on_nonfinite "
+     "needed it; else None.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot optimizer_slots[] = {
+    {Py_tp_doc, "Base of the optimizers: settings, bound arrays and state, and the step."},
+    {Py_tp_methods, optimizer_methods},
+    {Py_tp_getset, optimizer_getset},
+    {Py_tp_traverse, optimizer_traverse},
+    {Py_tp_clear, optimizer_clear},
+    {Py_tp_dealloc, optimizer_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec gd_optimizer_spec = {
+    .name = "gdcore._core.Optimizer",
+    .basicsize = sizeof(optimizer),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = optimizer_slots,
+};

@@ -1,0 +1,90 @@
+/* module_tables.c: the rows of ops.def as Python data, from which the package builds classes,
+ * signatures, documentation and tests. */
+#include "module.h"
+
+static PyObject *defaults_of(const gd_hyper *hyper, int dialect)
+{
+    const double *value = hyper->defaults[dialect];
+    if (value[0] != value[0])
+        Py_RETURN_NONE;
+    if (hyper->domain == GD_BOOLEAN)
+        return PyBool_FromLong(value[0] != 0);
+    return hyper->count == 2 ? Py_BuildValue("(dd)", value[0], value[1])
+                             : PyFloat_FromDouble(value[0]);
+}
+
+static PyObject *hyper_row(const gd_hyper *hyper)
+{
+    static const char *const domains[] = {"non-negative", "unit", "boolean"};
+    return Py_BuildValue("{s:s,s:n,s:s,s:(NNN)}", "name", hyper->name, "count",
+                         (Py_ssize_t)hyper->count, "domain", domains[hyper->domain], "defaults",
+                         defaults_of(hyper, GD_TORCH), defaults_of(hyper, GD_KERAS),
+                         defaults_of(hyper, GD_OPTAX));
+}
+
+static PyObject *rule_row(const gd_rule *rule)
+{
+    PyObject *hypers = PyList_New(0);
+    for (size_t i = 0; hypers != NULL && i < rule->hyper_count; i++) {
+        PyObject *row = hyper_row(&rule->hyper[i]);
+        if (row == NULL || PyList_Append(hypers, row) < 0)
+            Py_CLEAR(hypers);
+        Py_XDECREF(row);
+    }
+    return Py_BuildValue("{s:s,s:s,s:N,s:N,s:s,s:s}", "name", rule->name, "class",
+                         rule->class_name, "coupled", PyBool_FromLong(rule->coupled), "hypers",
+                         hypers, "paper", rule->paper, "help", rule->help);
+}
+
+static PyObject *function_row(const gd_function_row *row)
+{
+    static const char *const kinds[] = {"elementwise", "pointwise", "rowwise", "sparse"};
+    PyObject *params = PyDict_New();
+    for (size_t i = 0; params != NULL && row->param[i].name != NULL; i++) {
+        PyObject *value = PyFloat_FromDouble(row->param[i].value);
+        if (value == NULL || PyDict_SetItemString(params, row->param[i].name, value) < 0)
+            Py_CLEAR(params);
+        Py_XDECREF(value);
+    }
+    return Py_BuildValue("{s:s,s:s,s:s,s:N,s:N,s:s,s:s}", "name", row->name, "aliases",
+                         row->aliases, "kind", kinds[row->kind], "reads_z",
+                         PyBool_FromLong(row->reads_z), "params", params, "paper", row->paper,
+                         "help", row->help);
+}
+
+/* Steals row; -1 where it is NULL or cannot be added. */
+static int append(PyObject *list, PyObject *row)
+{
+    const int status = row != NULL ? PyList_Append(list, row) : -1;
+    Py_XDECREF(row);
+    return status;
+}
+
+static int add_list(PyObject *module, const char *name, PyObject *list, int status)
+{
+    if (status == 0)
+        status = PyModule_AddObjectRef(module, name, list);
+    Py_XDECREF(list);
+    return status;
+}
+
+int gd_add_tables(PyObject *module)
+{
+    PyObject *list = PyList_New(0);
+    int status = list != NULL ? 0 : -1;
+    for (int i = 0; status == 0 && i < GD_OPTIMIZERS; i++)
+        status = append(list, rule_row(&gd_rules[i]));
+    if (add_list(module, "OPTIMIZERS", list, status) < 0)
+        return -1;
+    list = PyList_New(0);
+    status = list != NULL ? 0 : -1;
+    for (int i = 0; status == 0 && i < GD_ACTIVATIONS; i++)
+        status = append(list, function_row(&gd_activation_rows[i]));
+    if (add_list(module, "ACTIVATIONS", list, status) < 0)
+        return -1;
+    list = PyList_New(0);
+    status = list != NULL ? 0 : -1;
+    for (int i = 0; status == 0 && i < GD_LOSSES; i++)
+        status = append(list, function_row(&gd_loss_rows[i]));
+    return add_list(module, "LOSSES", list, status);
+}

@@ -1,0 +1,50 @@
+/* optimizer.h: one step of an optimizer over many arrays: norms, clipping, decay, rule, in blocks
+ * and threads. Knows the table's rules by their data and kernels alone. */
+#ifndef GD_OPTIMIZER_H
+#define GD_OPTIMIZER_H
+
+#include "gd.h"
+#include "rules.h"
+
+/* Settings that a set of arrays shares. */
+typedef struct {
+    double hyper[GD_MAX_HYPERS]; /* the rule's struct; lr first */
+    double weight_decay;         /* a copy of the rule's, whatever its place */
+    double clip_value, clip_norm; /* infinity: none */
+    bool frozen;
+    size_t variant; /* into the rule's kernels */
+    float scalars_f32[GD_MAX_SCALARS]; /* this step's constants, set by gd_optimizer_step */
+    double scalars_f64[GD_MAX_SCALARS];
+} gd_group;
+
+/* One array to be stepped in place. */
+typedef struct {
+    void *p;
+    const void *g;
+    void *state[GD_MAX_STATES];
+    size_t size, real_size;
+    size_t group;
+    double norm, scale;  /* of this step, set by gd_optimizer_step */
+    size_t first_task; /* number of its first task in threaded steps */
+} gd_array;
+
+typedef struct {
+    gd_optimizer_id rule;
+    gd_dialect dialect;
+    int64_t t; /* number of this step, from 1 */
+    bool maximize;
+    double global_clip_norm; /* infinity: none */
+    bool refuse_nonfinite;   /* change nothing where a gradient is NaN or infinite */
+    gd_group *groups;
+    size_t group_count;
+    gd_array *arrays;
+    size_t array_count;
+    bool measured;    /* out: whether grad_norm was needed and computed */
+    double grad_norm; /* out: over all arrays not frozen, before clipping */
+    size_t nonfinite; /* out: number of the first array refused, array_count if none */
+} gd_step;
+
+/* Take the step; false where it was refused, and nothing has changed then. Allocates nothing. */
+bool gd_optimizer_step(gd_step *step);
+
+#endif

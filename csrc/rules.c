@@ -1,0 +1,101 @@
+/* rules.c: ops.def expanded into the constant data of rules.h. No logic but the rows' own checks
+ * and choices of variant. */
+#include <math.h>
+
+#include "rules.h"
+
+/* ---- Hyper-parameters of each optimizer ------------------------------------------------------ */
+
+#define REQUIRED NAN
+#define DOMAIN(domain) GD_##domain
+#define REAL(name, domain, torch, keras, optax)                                                  \
+    {#name, 1, DOMAIN(domain), {{torch, 0}, {keras, 0}, {optax, 0}}},
+#define PAIR(name, domain, first, second)                                                        \
+    {#name, 2, DOMAIN(domain), {{first, second}, {first, second}, {first, second}}},
+#define FLAG(name) {#name, 1, GD_BOOLEAN, {{0, 0}, {0, 0}, {0, 0}}},
+#define OPTIMIZER(name, class, decay, hypers, ...)                                               \
+    static const gd_hyper hyper_##name[] = {hypers};                                             \
+    _Static_assert(sizeof(struct gd_##name) <= GD_MAX_HYPERS * sizeof(double),                   \
+                   #name ": too many hyper-parameters");
+#include "ops.def"
+
+/* ---- Checks that concern several of them ------------------------------------------------------ */
+
+#define CHECK(holds, message)                                                                    \
+    if (!(holds))                                                                                \
+        return message;
+#define OPTIMIZER(name, class, decay, hypers, checks, ...)                                       \
+    static const char *check_##name(const void *hyper, gd_dialect dialect)                       \
+    {                                                                                            \
+        const struct gd_##name *h = hyper;                                                       \
+        (void)h, (void)dialect;                                                                  \
+        checks return NULL;                                                                      \
+    }
+#include "ops.def"
+
+/* ---- Variants ---------------------------------------------------------------------------------- */
+
+#define STATE(name, initial) found->state[found->state_count++] = (gd_state){#name, initial};
+#define VARIANT(kernel_name, when, states)                                                       \
+    if (when) {                                                                                  \
+        found->kernel = #kernel_name;                                                            \
+        states return;                                                                           \
+    }                                                                                            \
+    found->index++;
+#define OPTIMIZER(name, class, decay, hypers, checks, variants, ...)                             \
+    static void variant_##name(const void *hyper, gd_variant *found)                             \
+    {                                                                                            \
+        const struct gd_##name *h = hyper;                                                       \
+        (void)h;                                                                                 \
+        found->index = found->state_count = 0;                                                   \
+        variants                                                                                 \
+    }
+#include "ops.def"
+
+/* ---- The rows ----------------------------------------------------------------------------------- */
+
+#define COUPLED true
+#define DECOUPLED false
+#define OPTIMIZER(name, class, coupled, hypers, checks, variants, paper, help)                   \
+    [GD_OPTIMIZER_##name] = {#name,                                                              \
+                             #class,                                                             \
+                             coupled,                                                            \
+                             hyper_##name,                                                       \
+                             sizeof hyper_##name / sizeof *hyper_##name,                         \
+                             check_##name,                                                       \
+                             variant_##name,                                                     \
+                             paper,                                                              \
+                             help},
+const gd_rule gd_rules[GD_OPTIMIZERS] = {
+#include "ops.def"
+};
+
+/* param ends with an entry without a name, so that a row without parameters is valid C too */
+#define PARAM(name, value) {#name, value},
+#define FROM_Z true
+#define FROM_Y false
+#define ACTIVATION(name, kind, reads, params, paper, help)                                       \
+    [GD_ACTIVATION_##name] = {#name, "", GD_##kind, reads, {params{NULL, 0}}, paper, help},
+const gd_function_row gd_activation_rows[GD_ACTIVATIONS] = {
+#include "ops.def"
+};
+
+#define PARAM(name, value) {#name, value},
+#define LOSS(name, aliases, kind, params, paper, help)                                           \
+    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0}}, paper, help},
+const gd_function_row gd_loss_rows[GD_LOSSES] = {
+#include "ops.def"
+};
+
+bool gd_in_domain(gd_domain domain, double value)
+{
+    switch (domain) {
+    case GD_NON_NEGATIVE:
+        return value >= 0 && isfinite(value);
+    case GD_UNIT:
+        return value >= 0 && value < 1;
+    case GD_BOOLEAN:
+        return value == 0 || value == 1;
+    }
+    return false;
+}

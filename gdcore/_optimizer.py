@@ -1,0 +1,480 @@
+"""The base class of all optimizers: settings, groups, state, and how they print and pickle.
+
+The step itself, binding to arrays and state arrays live in C (`gdcore._core.Optimizer`); the rules
+are built from the table in `gdcore.optimizers`.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gdcore import _core
+
+DIALECTS = ("torch", "keras", "optax")
+NONFINITE = ("ignore", "raise", "skip")
+COMMON: dict[str, Any] = {
+    "maximize": False,
+    "dialect": "torch",
+    "clip_value": None,
+    "clip_norm": None,
+    "global_clip_norm": None,
+    "on_nonfinite": "ignore",
+    "groups": (),
+}
+GROUP_COMMON = ("clip_value", "clip_norm")
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "eta": "lr",
+    "beta_1": "betas",
+    "beta_2": "betas",
+    "beta1": "betas",
+    "beta2": "betas",
+    "b1": "betas",
+    "b2": "betas",
+    "epsilon": "eps",
+    "clipnorm": "clip_norm",
+    "clipvalue": "clip_value",
+    "global_clipnorm": "global_clip_norm",
+    "rho": "alpha",
+    "decay": "alpha",
+    "params": "step(params, grads)",
+    "parameters": "step(params, grads)",
+}
+
+
+def unknown_name(owner: str, name: str, known: Sequence[str]) -> TypeError:
+    """Return the error for a keyword that does not exist; it names ours."""
+    ours = OTHER_NAMES.get(name)
+    if ours is None or (ours not in known and "(" not in ours):
+        ours = next(iter(difflib.get_close_matches(name, known, n=1)), None)
+    hint = f"; here it is {ours}" if ours else ""
+    return TypeError(f"{owner}: unknown argument {name}=; accepted: {', '.join(known)}{hint}")
+
+
+def as_number(owner: str, name: str, value: object) -> float:
+    """Return a setting as a float; its domain is checked in C."""
+    if isinstance(value, np.ndarray | list | tuple):
+        raise TypeError(
+            f"{owner}: {name} is {type(value).__name__}; a number is accepted"
+            " (parameters go to step(params, grads))"
+        )
+    if isinstance(value, str | bytes | bool | np.bool_) or not hasattr(value, "__float__"):
+        raise TypeError(f"{owner}: {name} is {value!r}; a number is accepted")
+    return float(value)
+
+
+class Group(MutableMapping[str, Any]):
+    """Settings of some of the parameters, live: what is assigned holds from the next step on.
+
+    Reads fall back on the optimizer's own settings; ``"params"`` (keys or positions) is fixed.
+    """
+
+    def __init__(self, owner: Optimizer, settings: Mapping[str, Any]) -> None:
+        self._owner = owner
+        self._own: dict[str, Any] = dict(settings)
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._own:
+            return self._own[name]
+        if name == "frozen":
+            return False
+        if name in self._owner._group_names():
+            return self._owner._settings[name]
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params":
+            raise ValueError("a group's params are fixed; make a new optimizer for other groups")
+        before = dict(self._own)
+        self._own[name] = value
+        try:
+            self._owner._check_group(self._own)
+            self._owner._sync()
+        except BaseException:
+            self._own = before
+            raise
+
+    def __delitem__(self, name: str) -> None:
+        if name == "params":
+            raise ValueError("a group's params are fixed; make a new optimizer for other groups")
+        del self._own[name]
+        self._owner._sync()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["params", "frozen", *self._owner._group_names()])
+
+    def __len__(self) -> int:
+        return 2 + len(self._owner._group_names())
+
+    def __repr__(self) -> str:
+        return repr(self._own)
+
+
+class Setting:
+    """An attribute of an optimizer that is one of its settings."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Optimizer | None, kind: type[Optimizer]) -> Any:
+        return self if owner is None else owner._settings[self.name]
+
+    def __set__(self, owner: Optimizer, value: Any) -> None:
+        owner.set_params(**{self.name: value})
+
+
+class Optimizer(_core.Optimizer):
+    """Base of all optimizers; see the subclasses for rules and settings.
+
+    An optimizer updates NumPy arrays in place by ``step(params, grads)``. The first step binds it
+    to these arrays; `reset` unbinds it. Settings are attributes, and can be changed between steps.
+    """
+
+    _row: ClassVar[Mapping[str, Any]]
+    _id: ClassVar[int]
+    _hypers: ClassVar[dict[str, Mapping[str, Any]]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = self._named(args, kwargs)
+        dialect = given.get("dialect", "torch")
+        if dialect not in DIALECTS:
+            raise ValueError(f"{self._title()}: dialect is {dialect!r}; accepted: {DIALECTS}")
+        self._settings: dict[str, Any] = {}
+        for name, hyper in self._hypers.items():
+            value = given.get(name, hyper["defaults"][DIALECTS.index(dialect)])
+            if value is None:
+                raise TypeError(
+                    f"{self._title()}: {name}= is required with dialect={dialect!r}, which has no"
+                    " default for it"
+                )
+            self._settings[name] = self._clean(name, value)
+        for name, default in COMMON.items():
+            self._settings[name] = given.get(name, default)
+        groups = self._settings["groups"] or ()
+        if isinstance(groups, Mapping) or not isinstance(groups, Sequence):
+            raise TypeError(f"{self._title()}: groups is {groups!r}; a list of dicts is accepted")
+        self._groups = [Group(self, self._check_group(group)) for group in groups]
+        self._row_names: list[tuple[str, ...]] | None = None
+        self._sync()
+
+    @classmethod
+    def _title(cls) -> str:
+        return cls.__name__
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [*cls._hypers, *COMMON]
+
+    @classmethod
+    def _group_names(cls) -> list[str]:
+        return [*cls._hypers, *GROUP_COMMON]
+
+    @classmethod
+    def _named(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name; hyper-parameters may come by position, in table order."""
+        hypers = list(cls._hypers)
+        if len(args) > len(hypers):
+            raise TypeError(
+                f"{cls._title()}: {len(args)} positional arguments found; accepted: "
+                f"{', '.join(hypers)}, then keywords"
+            )
+        given = dict(zip(hypers, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in cls._names():
+                raise unknown_name(cls._title(), name, cls._names())
+            if name in given:
+                raise TypeError(f"{cls._title()}: {name} is given twice")
+            given[name] = value
+        return given
+
+    @classmethod
+    def _clean(cls, name: str, value: Any) -> Any:
+        """Return a hyper-parameter in its one form: float, bool, pair, or schedule for lr."""
+        hyper = cls._hypers[name]
+        if name == "lr" and callable(value):
+            return value
+        if hyper["domain"] == "boolean":
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"{cls._title()}: {name} is {value!r}; True or False is accepted")
+            return bool(value)
+        if hyper["count"] == 1:
+            return as_number(cls._title(), name, value)
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+            raise TypeError(
+                f"{cls._title()}: {name} is {value!r}; a pair of numbers is accepted, for example"
+                f" {hyper['defaults'][0]}"
+            )
+        return tuple(as_number(cls._title(), f"{name}[{i}]", v) for i, v in enumerate(value))
+
+    def _check_group(self, group: object) -> dict[str, Any]:
+        """Return a group's settings cleaned; refuse names that a group does not have."""
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(
+                f"{self._title()}: a group is {group!r}; a dict with 'params' (keys or positions)"
+                " and settings is accepted"
+            )
+        known = ["params", "frozen", *self._group_names()]
+        clean: dict[str, Any] = {}
+        for name, value in group.items():
+            if name not in known:
+                raise unknown_name(f"{self._title()}, a group", name, known)
+            clean[name] = self._clean(name, value) if name in self._hypers else value
+        if isinstance(clean["params"], str | int):
+            clean["params"] = [clean["params"]]
+        return clean
+
+    def _limit(self, name: str, value: Any) -> float:
+        """Return a clipping limit; None is no limit."""
+        if value is None:
+            return math.inf
+        limit = as_number(self._title(), name, value)
+        if not 0 < limit < math.inf:
+            raise ValueError(
+                f"{self._title()}: {name} is {value!r}; a finite number > 0, or None, is accepted"
+            )
+        return limit
+
+    def _core_group(self, settings: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return one group as C takes it: hyper-parameters in a row, clipping, frozen."""
+        flat: list[float] = []
+        for name in self._hypers:
+            value = settings[name]
+            if name == "lr" and callable(value):
+                value = 0.0
+            flat.extend(value if isinstance(value, tuple) else [float(value)])
+        clip = [self._limit(name, settings[name]) for name in GROUP_COMMON]
+        if sum(map(math.isfinite, clip)) + (self._settings["global_clip_norm"] is not None) > 1:
+            raise ValueError(
+                f"{self._title()}: more than one of clip_value, clip_norm and global_clip_norm is"
+                " given; one is accepted"
+            )
+        return (tuple(flat), *clip, bool(settings.get("frozen", False)))
+
+    def _sync(self) -> None:
+        """Hand all settings to C, which checks their domains and refuses as a whole."""
+        settings = self._settings
+        if settings["on_nonfinite"] not in NONFINITE:
+            raise ValueError(
+                f"{self._title()}: on_nonfinite is {settings['on_nonfinite']!r}; accepted:"
+                f" {NONFINITE}"
+            )
+        everything = [settings, *self._groups]
+        rates = tuple(s["lr"] if callable(s["lr"]) else None for s in everything)
+        try:
+            self._configure(
+                self._id,
+                DIALECTS.index(settings["dialect"]),
+                bool(settings["maximize"]),
+                NONFINITE.index(settings["on_nonfinite"]),
+                self._limit("global_clip_norm", settings["global_clip_norm"]),
+                tuple(self._core_group(s) for s in everything),
+                rates,
+            )
+        except ValueError as error:
+            if self._title() in str(error):
+                raise
+            raise ValueError(f"{self._title()}: {error}") from None
+
+    def _group_numbers(self, paths: Sequence[tuple[Any, ...]]) -> list[int]:
+        """Return the group of each array (0: none's), asked by C when it binds."""
+        numbers = [0] * len(paths)
+        for g, group in enumerate(self._groups, start=1):
+            for wanted in group["params"]:
+                path = wanted if isinstance(wanted, tuple) else (wanted,)
+                found = [i for i, p in enumerate(paths) if (p or (0,))[: len(path)] == path]
+                if not found:
+                    raise ValueError(
+                        f"group {g - 1} names the parameter {wanted!r}, which params do not hold"
+                    )
+                for i in found:
+                    if numbers[i] not in (0, g):
+                        raise ValueError(f"the parameter at {paths[i]!r} is in two groups")
+                    numbers[i] = g
+        self._row_names = [self._state_names(g) for g in numbers]
+        return numbers
+
+    def _names_of(self, row: int) -> tuple[str, ...]:
+        """Return the names of the state arrays of one parameter; groups may differ in them."""
+        return self._state_names(0) if self._row_names is None else self._row_names[row]
+
+    # ---- Settings as scikit-learn has them ---------------------------------------------------
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups, live: ``opt.groups[0]["lr"] = 1e-4`` holds from the next step on."""
+        return self._groups
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step; setting it replaces a schedule."""
+        lr = self._settings["lr"]
+        return float(lr(self.t)) if callable(lr) else float(lr)
+
+    @lr.setter
+    def lr(self, value: float | Callable[[int], float]) -> None:
+        self.set_params(lr=value)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by the constructor's names; `deep` is scikit-learn's, unused."""
+        return {**self._settings, "groups": [dict(group._own) for group in self._groups]}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings by name, all or none; state and step count stay.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where a name or value is not accepted, or state arrays would no longer fit.
+        """
+        before = dict(self._settings)
+        for name in params:
+            if name not in self._names():
+                raise unknown_name(self._title(), name, self._names())
+        if {"groups", "dialect"} & set(params) and self._state() is not None:
+            raise ValueError(
+                f"{self._title()}: groups and dialect are fixed once a step is done; call reset()"
+                " first, or make a new optimizer"
+            )
+        groups_before = self._groups
+        try:
+            for name, value in params.items():
+                self._settings[name] = self._clean(name, value) if name in self._hypers else value
+            if "groups" in params:
+                self._groups = [Group(self, self._check_group(g)) for g in params["groups"] or ()]
+            if self._settings["dialect"] not in DIALECTS:
+                raise ValueError(f"{self._title()}: dialect must be one of {DIALECTS}")
+            self._sync()
+        except BaseException:
+            self._settings, self._groups = before, groups_before
+            raise
+        return self
+
+    # ---- State -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the state: rule, dialect, t and the state arrays by name.
+
+        Settings are the constructor's and are not part of it; pickle keeps both.
+        """
+        arrays = self._state()
+        rows = None
+        if arrays is not None:
+            rows = [
+                {name: a.copy("K") for name, a in zip(self._names_of(i), row, strict=True)}
+                for i, row in enumerate(arrays)
+            ]
+        return {
+            "rule": self._row["class"],
+            "dialect": self._settings["dialect"],
+            "t": self.t,
+            "state": rows,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a state of `state_dict` (copied) and unbind: the next step binds to its arrays.
+
+        Raises
+        ------
+        ValueError
+            Where the state is another rule's or dialect's; nothing has changed then.
+        """
+        for key, own in (("rule", self._row["class"]), ("dialect", self._settings["dialect"])):
+            if state.get(key) != own:
+                raise ValueError(
+                    f"{self._title()}: the state's {key} is {state.get(key)!r}; {own!r} is wanted"
+                )
+        names = {self._state_names(group) for group in range(1 + len(self._groups))}
+        rows = state["state"]
+        if rows is not None and any(tuple(row) not in names for row in rows):
+            raise ValueError(
+                f"{self._title()}: the state holds {[*rows[0]]}; {sorted(names)} is wanted"
+                " (other settings, such as momentum, need other arrays)"
+            )
+        copies = rows and [tuple(np.array(a, order="K") for a in row.values()) for row in rows]
+        self._restore(int(state["t"]), copies if rows is not None else None)
+        self._row_names = [tuple(row) for row in rows] if rows and self._groups else None
+
+    def reset(self) -> None:
+        """Forget the state and the arrays; t is 0 again, settings stay."""
+        self._restore(0, None)
+
+    def averaged(self, params: Any, out: Any = None) -> Any:
+        """Return the point to evaluate at: `params` themselves for this rule.
+
+        Parameters
+        ----------
+        params : ndarray, or container of them
+        out : like params, optional
+            Arrays to copy the point into; they are returned then.
+        """
+        if out is None:
+            return params
+        _copy_into(params, out)
+        return out
+
+    def _traced_step(self, params: Any, grads: Any) -> Any:
+        """Take a step and return its intermediates; called by C for ``trace=True``."""
+        from gdcore._trace import traced_step
+
+        return traced_step(self, params, grads)
+
+    # ---- Values ----------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        dialect = DIALECTS.index(self._settings["dialect"])
+        parts = []
+        for name, value in self.get_params().items():
+            if name in self._hypers:
+                default = self._hypers[name]["defaults"][dialect]
+            else:
+                default = [] if name == "groups" else COMMON[name]
+            if name == "lr" or value != default:
+                parts.append(f"{name}={value!r}")
+        return f"{self._title()}({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        assert isinstance(other, Optimizer)
+        return self.get_params() == other.get_params()
+
+    __hash__ = None  # type: ignore[assignment]  # equal by settings, which change
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self._state()
+        return _rebuild, (type(self), self.get_params(), self.t, state, self._row_names)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+
+def _rebuild(
+    kind: type[Optimizer],
+    settings: dict[str, Any],
+    t: int,
+    state: list[Any] | None,
+    row_names: list[tuple[str, ...]] | None,
+) -> Optimizer:
+    """Make an optimizer anew from what it pickles: settings, step count, state arrays."""
+    optimizer = kind(**settings)
+    optimizer._restore(t, state)
+    optimizer._row_names = row_names
+    return optimizer
+
+
+def _copy_into(source: Any, target: Any) -> None:
+    """Copy a container of arrays into another of the same structure."""
+    if isinstance(source, Mapping):
+        for key in source:
+            _copy_into(source[key], target[key])
+    elif isinstance(source, list | tuple):
+        for a, b in zip(source, target, strict=True):
+            _copy_into(a, b)
+    else:
+        np.copyto(target, source, casting="no")
