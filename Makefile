@@ -11,7 +11,7 @@ ENGINE := $(filter-out csrc/module% csrc/arrays% csrc/kernels%,$(wildcard csrc/*
 export PYTHONSAFEPATH := 1
 export MPLBACKEND ?= agg
 
-.PHONY: help run test levels lab bench peers asan coverage lint clean
+.PHONY: help run test levels lab bench peers asan generated coverage lint clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -39,6 +39,9 @@ asan: export GDCORE_SANITIZE := address,undefined
 asan: GROUP := test
 asan: .venv-asan/installed ## the suite under AddressSanitizer and UBSan, and a search for leaks
 	.venv-asan/bin/python tools/sanitized.py -m "not peers and not notebooks and not release"
+
+generated: .venv/installed ## the type stub and the README's table, rewritten from csrc/ops.def
+	$(BIN)/python tools/make_stubs.py && $(BIN)/python tools/make_tables.py
 
 coverage: export GDCORE_COVERAGE := 1
 coverage: GROUP := coverage

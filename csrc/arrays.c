@@ -1,11 +1,11 @@
 /* arrays.c: the only place that looks inside an array and says what is wrong with it.
  *
  * Whatever a binding takes comes through here: types, byte order, shape, alignment, layout,
- * writability, overlap, and the containers in which parameters and gradients arrive. Nothing is
- * converted silently: in-place arguments are used as they are or refused. */
+ * writability, masks and overlap. Nothing is converted silently: in-place arguments are used as they
+ * are or refused. The containers of parameters and gradients are walked in arrays_walk.c. */
 #include "arrays.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room)
 {
@@ -24,6 +24,22 @@ static bool is_real(int type)
 static const char *type_text(int type)
 {
     return type == NPY_FLOAT32 ? "float32" : "float64";
+}
+
+/* Whether elements are hidden that a kernel would count: a masked array's. Attributes are asked of
+ * subclasses alone. */
+static bool is_masked(PyArrayObject *array)
+{
+    return !PyArray_CheckExact(array) && PyObject_HasAttrString((PyObject *)array, "mask");
+}
+
+static int refuse_masked(const char *name)
+{
+    PyErr_Format(PyExc_TypeError,
+                 "%s is a masked array, whose mask would be ignored; a plain array is accepted: "
+                 "%s.filled(0), and a sample_weight of 0 for what is masked",
+                 name, name);
+    return -1;
 }
 
 /* Native byte order and aligned, what every kernel needs; -1 with an exception. */
@@ -46,7 +62,10 @@ static int check_memory(PyArrayObject *array, const char *name)
     return 0;
 }
 
-/* ---- Arguments that are read ------------------------------------------------------------------------ */
+/* A C-contiguous, aligned, native array of exactly NumPy's class, itself where it is one. */
+enum { PLAIN_COPY = NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY };
+
+/* ---- Arguments that are read ----------------------------------------------------------------- */
 
 /* A new reference to an array of whatever the value is: itself, or through __array__, or through
  * __dlpack__ where it offers that alone. */
@@ -103,6 +122,11 @@ PyArrayObject *gd_array_input(PyObject *value, const char *name, int type, const
     if (array == NULL)
         return NULL;
     const int found = PyArray_TYPE(array);
+    if (is_masked(array)) {
+        refuse_masked(name);
+        Py_DECREF(array);
+        return NULL;
+    }
     if (!is_real(found) && !PyTypeNum_ISINTEGER(found) && found != NPY_BOOL)
         return refuse_type(array, name);
     /* Numbers and lists take the type that is asked for; everything with a type of its own keeps
@@ -120,7 +144,7 @@ PyArrayObject *gd_array_input(PyObject *value, const char *name, int type, const
     const int target = type != NPY_NOTYPE ? type : is_real(found) ? found : NPY_FLOAT64;
     PyArrayObject *real =
         (PyArrayObject *)PyArray_FROMANY((PyObject *)array, target, 0, 0,
-                                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+                                         PLAIN_COPY);
     Py_DECREF(array);
     return real;
 }
@@ -144,7 +168,7 @@ static PyArrayObject *whole_numbers(PyArrayObject *array, const char *name)
 {
     PyArrayObject *reals =
         (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_FLOAT64, 0, 0,
-                                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+                                         PLAIN_COPY);
     PyArrayObject *labels =
         reals != NULL ? (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(reals),
                                                            PyArray_DIMS(reals), NPY_INT64)
@@ -177,7 +201,7 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
         labels = whole_numbers(array, name);
     else if (PyTypeNum_ISINTEGER(PyArray_TYPE(array)) || PyTypeNum_ISBOOL(PyArray_TYPE(array)))
         labels = (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_INT64, 0, 0,
-                                                  NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+                                                  PLAIN_COPY);
     else
         PyErr_Format(PyExc_TypeError, "%s has dtype %S; class numbers are integers", name,
                      (PyObject *)PyArray_DESCR(array));
@@ -187,10 +211,12 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
     return labels;
 }
 
-/* ---- Arguments that are written ------------------------------------------------------------------- */
+/* ---- Arguments that are written -------------------------------------------------------------- */
 
 static int check_target(PyArrayObject *array, const char *name)
 {
+    if (is_masked(array))
+        return refuse_masked(name);
     if (!is_real(PyArray_TYPE(array))) {
         PyErr_Format(PyExc_TypeError,
                      "%s has dtype %S; float32 and float64 arrays are updated in place: create it "
@@ -275,7 +301,7 @@ int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, co
     const char *a_low, *a_high, *b_low, *b_high;
     extent(a, &a_low, &a_high);
     extent(b, &b_low, &b_high);
-    if (a_high <= b_low || b_high <= a_low)
+    if (a_high <= b_low || b_high <= a_low || a_low == a_high || b_low == b_high)
         return 0;
     PyErr_Format(PyExc_ValueError,
                  "%s shares memory with %s; memory of its own is accepted: pass %s.copy()", a_name,
@@ -283,16 +309,43 @@ int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, co
     return -1;
 }
 
-/* ---- Arrays of a step ------------------------------------------------------------------------------- */
+/* ---- Arrays of a step ------------------------------------------------------------------------ */
 
-/* Raise with "params[0]['W']" (or grads...) in front; always -1. */
-static int refuse(PyObject *type, const char *root, const gd_path *path, const char *message)
+static int by_address(const void *a, const void *b)
 {
-    PyObject *name = gd_path_text(root, path);
-    if (name != NULL)
-        PyErr_Format(type, "%U %s", name, message);
-    Py_XDECREF(name);
-    return -1;
+    const gd_span *x = a, *y = b;
+    return (x->low > y->low) - (x->low < y->low);
+}
+
+size_t gd_sort_spans(gd_span *spans, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++)
+        if (spans[i].low < spans[i].high)
+            spans[left++] = spans[i];
+    qsort(spans, left, sizeof *spans, by_address);
+    return left;
+}
+
+const gd_span *gd_spans_overlap(const gd_span *spans, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (spans[i].low < spans[i - 1].high)
+            return &spans[i - 1];
+    return NULL;
+}
+
+bool gd_spans_meet(const gd_span *spans, size_t n, const char *low, const char *high)
+{
+    size_t first = 0, last = n;
+    while (first < last) {
+        const size_t middle = first + (last - first) / 2;
+        if (spans[middle].high <= low)
+            first = middle + 1;
+        else
+            last = middle;
+    }
+    return first < n && low < high && spans[first].low < high;
 }
 
 static bool one_segment(PyArrayObject *array)
@@ -309,24 +362,36 @@ static int check_step_target(PyArrayObject *array, const char *root, const gd_pa
     return status;
 }
 
-int gd_step_param(PyObject *value, const gd_path *path, gd_buffer *buffer)
+/* A Python or NumPy number, or what stands for one (a Fraction); an array in disguise is none. */
+static bool is_number(PyObject *value)
 {
-    if (PyNumber_Check(value) && !PyArray_Check(value))
-        return refuse(PyExc_TypeError, "params", path,
-                      "is a number, which is immutable and cannot be updated in place; write "
-                      "np.array(value, dtype=float) and step that 0-d array");
+    return PyArray_IsPythonNumber(value) || PyArray_IsScalar(value, Number) ||
+           PyArray_IsScalar(value, Bool) ||
+           (PyNumber_Check(value) && !PyObject_HasAttrString(value, "__array__"));
+}
+
+int gd_step_param(PyObject *value, const char *root, const gd_path *path, gd_buffer *buffer)
+{
     if (!PyArray_Check(value))
-        return refuse(PyExc_TypeError, "params", path,
-                      "is not a NumPy array; float32 and float64 arrays (in tuples, lists or "
-                      "dicts) are updated in place: use np.array(...) once, before the loop");
+        return is_number(value)
+                   ? gd_refuse(PyExc_TypeError, root, path,
+                               "is a number (%.80s), which is immutable and cannot be updated in "
+                               "place; write np.array(value, dtype=float) and use that 0-d array",
+                               Py_TYPE(value)->tp_name)
+                   : gd_refuse(PyExc_TypeError, root, path,
+                               "is %.80s, not a NumPy array; float32 and float64 arrays (in "
+                               "tuples, lists or dicts) are updated in place: use np.array(...) "
+                               "once, before the loop",
+                               Py_TYPE(value)->tp_name);
     PyArrayObject *array = (PyArrayObject *)value;
     /* The whole check costs a name; only what fails the cheap one pays it. */
-    if (!is_real(PyArray_TYPE(array)) || !PyArray_ISBEHAVED(array))
-        return check_step_target(array, "params", path);
+    if ((!PyArray_CheckExact(value) || !is_real(PyArray_TYPE(array)) || !PyArray_ISBEHAVED(array)) &&
+        check_step_target(array, root, path) < 0)
+        return -1;
     if (!one_segment(array))
-        return refuse(PyExc_ValueError, "params", path,
-                      "is not contiguous (a strided view); C- or Fortran-contiguous arrays are "
-                      "updated in place: step the whole array, or np.ascontiguousarray(...)");
+        return gd_refuse(PyExc_ValueError, root, path,
+                         "is not contiguous (a strided view); C- or Fortran-contiguous arrays are "
+                         "updated in place: use the whole array, or np.ascontiguousarray(...)");
     *buffer = (gd_buffer){PyArray_DATA(array), (size_t)PyArray_SIZE(array), PyArray_TYPE(array)};
     return 0;
 }
@@ -335,9 +400,10 @@ static int number_grad(PyObject *value, PyArrayObject *param, const gd_path *pat
                        gd_buffer *buffer, double *number)
 {
     if (PyArray_SIZE(param) != 1)
-        return refuse(PyExc_ValueError, "grads", path,
-                      "is a number but its parameter has more than one element; an array of the "
-                      "parameter's shape is accepted");
+        return gd_refuse(PyExc_ValueError, "grads", path,
+                         "is a number but its parameter has %zd elements; an array of the "
+                         "parameter's shape is accepted",
+                         (Py_ssize_t)PyArray_SIZE(param));
     const double x = PyFloat_AsDouble(value);
     if (x == -1.0 && PyErr_Occurred())
         return -1;
@@ -349,145 +415,57 @@ static int number_grad(PyObject *value, PyArrayObject *param, const gd_path *pat
     return 0;
 }
 
+static bool same_dims(PyArrayObject *a, PyArrayObject *b)
+{
+    return PyArray_NDIM(a) == PyArray_NDIM(b) &&
+           PyArray_CompareLists(PyArray_DIMS(a), PyArray_DIMS(b), PyArray_NDIM(a));
+}
+
 static int refuse_grad(PyArrayObject *grad, PyArrayObject *param, const gd_path *path)
 {
-    char text[320], found[96], wanted[96];
+    char found[96], wanted[96];
+    if (is_masked(grad))
+        return gd_refuse(PyExc_TypeError, "grads", path,
+                         "is a masked array, whose mask would be ignored; a plain array is "
+                         "accepted: .filled(0) gives one");
+    if (PyArray_TYPE(grad) != PyArray_TYPE(param) || !PyArray_ISNOTSWAPPED(grad))
+        return gd_refuse(PyExc_TypeError, "grads", path,
+                         "has dtype %S but its parameter is %s; convert it with .astype(np.%s)",
+                         (PyObject *)PyArray_DESCR(grad), type_text(PyArray_TYPE(param)),
+                         type_text(PyArray_TYPE(param)));
     gd_shape_text(PyArray_NDIM(grad), PyArray_DIMS(grad), found, sizeof found);
     gd_shape_text(PyArray_NDIM(param), PyArray_DIMS(param), wanted, sizeof wanted);
-    if (PyArray_TYPE(grad) != PyArray_TYPE(param) || !PyArray_ISNOTSWAPPED(grad)) {
-        PyOS_snprintf(text, sizeof text,
-                      "has another dtype than its parameter, which is %s; convert it with "
-                      ".astype(np.%s)",
-                      type_text(PyArray_TYPE(param)), type_text(PyArray_TYPE(param)));
-        return refuse(PyExc_TypeError, "grads", path, text);
-    }
-    if (PyArray_NDIM(grad) != PyArray_NDIM(param) ||
-        !PyArray_CompareLists(PyArray_DIMS(grad), PyArray_DIMS(param), PyArray_NDIM(param)))
-        PyOS_snprintf(text, sizeof text, "has shape %s but its parameter has %s", found, wanted);
-    else if (!PyArray_ISALIGNED(grad))
-        PyOS_snprintf(text, sizeof text, "is not aligned to its type; .copy() gives aligned memory");
-    else
-        PyOS_snprintf(text, sizeof text,
-                      "lies in another memory order than its parameter (strided, or Fortran "
-                      "against C); np.ascontiguousarray(...) puts it right");
-    return refuse(PyExc_ValueError, "grads", path, text);
+    if (!same_dims(grad, param))
+        return gd_refuse(PyExc_ValueError, "grads", path,
+                         "has shape %s but its parameter has %s; equal shapes are wanted", found,
+                         wanted);
+    if (!PyArray_ISALIGNED(grad))
+        return gd_refuse(PyExc_ValueError, "grads", path,
+                         "is not aligned to its type; .copy() gives aligned memory");
+    return gd_refuse(PyExc_ValueError, "grads", path,
+                     "lies in another memory order than its parameter (strided, or Fortran "
+                     "against C); np.copyto(np.empty_like(parameter), gradient) puts it right");
 }
 
 int gd_step_grad(PyObject *value, PyArrayObject *param, const gd_path *path, gd_buffer *buffer,
                  double *number)
 {
     if (!PyArray_Check(value)) {
-        if (PyNumber_Check(value) && !PyComplex_Check(value))
+        if (is_number(value) && !PyComplex_Check(value) &&
+            !PyArray_IsScalar(value, ComplexFloating))
             return number_grad(value, param, path, buffer, number);
-        return refuse(PyExc_TypeError, "grads", path,
-                      "is not a NumPy array; an array of its parameter's dtype and shape is "
-                      "accepted, or a number for a parameter of one element");
+        return gd_refuse(PyExc_TypeError, "grads", path,
+                         "is %.80s, not a NumPy array; an array of its parameter's dtype and shape "
+                         "is accepted, or a number for a parameter of one element",
+                         Py_TYPE(value)->tp_name);
     }
     PyArrayObject *grad = (PyArrayObject *)value;
     const bool same_order =
         (PyArray_IS_C_CONTIGUOUS(grad) && PyArray_IS_C_CONTIGUOUS(param)) ||
         (PyArray_IS_F_CONTIGUOUS(grad) && PyArray_IS_F_CONTIGUOUS(param));
     if (PyArray_TYPE(grad) != PyArray_TYPE(param) || !PyArray_ISBEHAVED_RO(grad) || !same_order ||
-        PyArray_NDIM(grad) != PyArray_NDIM(param) ||
-        !PyArray_CompareLists(PyArray_DIMS(grad), PyArray_DIMS(param), PyArray_NDIM(param)))
+        !same_dims(grad, param) || is_masked(grad))
         return refuse_grad(grad, param, path);
     *buffer = (gd_buffer){PyArray_DATA(grad), (size_t)PyArray_SIZE(grad), PyArray_TYPE(grad)};
     return 0;
-}
-
-/* ---- Containers --------------------------------------------------------------------------------------- */
-
-PyObject *gd_path_text(const char *name, const gd_path *path)
-{
-    if (path == NULL)
-        return PyUnicode_FromString(name);
-    PyObject *parent = gd_path_text(name, path->parent);
-    if (parent == NULL)
-        return NULL;
-    PyObject *text = path->key != NULL
-                         ? PyUnicode_FromFormat("%U[%R]", parent, path->key)
-                         : PyUnicode_FromFormat("%U[%zd]", parent, path->index);
-    Py_DECREF(parent);
-    return text;
-}
-
-static bool is_sequence(PyObject *value)
-{
-    return PyList_Check(value) || PyTuple_Check(value);
-}
-
-/* A list is a container where it is empty or holds an array, a dict, a tuple or a list; a list of
- * numbers is array-like, and so a leaf. */
-static bool is_container(PyObject *value)
-{
-    if (PyDict_Check(value) || PyTuple_Check(value))
-        return true;
-    if (!PyList_Check(value))
-        return false;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value); i++) {
-        PyObject *item = PyList_GET_ITEM(value, i);
-        if (PyArray_Check(item) || PyDict_Check(item) || is_sequence(item))
-            return true;
-    }
-    return PyList_GET_SIZE(value) == 0;
-}
-
-static int walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context,
-                const gd_path *path);
-
-static int walk_sequence(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context,
-                         const gd_path *path)
-{
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(params);
-    if (grads != NULL && (!is_sequence(grads) || PySequence_Fast_GET_SIZE(grads) != n))
-        return refuse(PyExc_ValueError, "grads", path,
-                      "does not match its params; a list or tuple with one gradient for each "
-                      "parameter, in the same order, is wanted");
-    for (Py_ssize_t i = 0; i < n && i < PySequence_Fast_GET_SIZE(params); i++) {
-        const gd_path here = {path, NULL, i};
-        PyObject *grad = grads != NULL ? PySequence_Fast_GET_ITEM(grads, i) : NULL;
-        if (walk(PySequence_Fast_GET_ITEM(params, i), grad, leaf, context, &here) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int walk_dict(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context,
-                     const gd_path *path)
-{
-    PyObject *key, *value;
-    Py_ssize_t position = 0;
-    if (grads != NULL && (!PyDict_Check(grads) || PyDict_Size(grads) != PyDict_Size(params)))
-        return refuse(PyExc_ValueError, "grads", path,
-                      "does not match its params; a dict with exactly the same keys is wanted");
-    while (PyDict_Next(params, &position, &key, &value)) {
-        const gd_path here = {path, key, 0};
-        PyObject *grad = grads != NULL ? PyDict_GetItemWithError(grads, key) : NULL;
-        if (grads != NULL && grad == NULL)
-            return PyErr_Occurred() ? -1
-                                    : refuse(PyExc_ValueError, "grads", &here,
-                                             "is missing; the keys of params and grads must agree");
-        if (walk(value, grad, leaf, context, &here) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context,
-                const gd_path *path)
-{
-    if (PyArray_Check(params) || !is_container(params))
-        return leaf(context, params, grads, path);
-    if (Py_EnterRecursiveCall(" in a container of parameters"))
-        return -1;
-    const int status = PyDict_Check(params)
-                           ? walk_dict(params, grads, leaf, context, path)
-                           : walk_sequence(params, grads, leaf, context, path);
-    Py_LeaveRecursiveCall();
-    return status;
-}
-
-int gd_walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context)
-{
-    return walk(params, grads, leaf, context, NULL);
 }

@@ -1,4 +1,5 @@
 /* arrays.h: what the bindings may ask of NumPy arrays; arrays.c answers, and raises for them.
+ * Containers of arrays are walked in arrays_walk.c.
  *
  * Every function that returns NULL or -1 has set an exception that names the argument, what was
  * found, what is accepted and the way out. Arrays are returned as new references. */
@@ -42,6 +43,21 @@ PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int 
 /* 0 where the two share no byte, else -1 with a ValueError. */
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name);
 
+/* Bytes [low, high) of the array of this number in its list. */
+typedef struct {
+    const char *low, *high;
+    size_t index;
+} gd_span;
+
+/* Sort by address, in place, and drop the empty ones; the number left. Cannot fail. */
+size_t gd_sort_spans(gd_span *spans, size_t n);
+
+/* Of sorted spans: the first that shares memory with the one behind it, else NULL. */
+const gd_span *gd_spans_overlap(const gd_span *spans, size_t n);
+
+/* Whether [low, high) meets one of the spans, which are sorted and do not overlap. */
+bool gd_spans_meet(const gd_span *spans, size_t n, const char *low, const char *high);
+
 /* "(3, 4)" into text; cannot fail, cuts what does not fit. */
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room);
 
@@ -64,6 +80,9 @@ int gd_walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context);
 /* "params[0]['W']" as a new str; name is the root. */
 PyObject *gd_path_text(const char *name, const gd_path *path);
 
+/* Raise "params[0]['W'] " and the message, formatted as by PyErr_Format; always -1. */
+int gd_refuse(PyObject *type, const char *root, const gd_path *path, const char *format, ...);
+
 /* What a step needs of one array. */
 typedef struct {
     void *data;
@@ -71,9 +90,9 @@ typedef struct {
     int type; /* NPY_FLOAT32 or NPY_FLOAT64 */
 } gd_buffer;
 
-/* Check an array that is to be stepped in place (float32 or float64, native, aligned, writeable,
- * C- or Fortran-contiguous); -1 with an exception that names params + path. */
-int gd_step_param(PyObject *value, const gd_path *path, gd_buffer *buffer);
+/* Check an array that is to be updated in place (float32 or float64, native, aligned, writeable,
+ * C- or Fortran-contiguous); -1 with an exception that names root + path. */
+int gd_step_param(PyObject *value, const char *root, const gd_path *path, gd_buffer *buffer);
 
 /* Check the gradient of `param`: same type, shape and order; a number for one element is written
  * to *number and the buffer points there. */

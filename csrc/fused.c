@@ -2,6 +2,7 @@
  * chunk follow each other while it is in L1; X is read from memory once and nothing of its length
  * is written. */
 #include "gradient.h"
+#include "rules.h"
 
 typedef struct {
     const void *target, *bias;
@@ -34,24 +35,17 @@ static bool whole_chunk(const gd_gradient *gradient, const gd_matrix *x, size_t 
                                             f->w.data, f->bias, f->loss->id, slice);
 }
 
-/* Where each loss of the table reads its target, and how many losses a row has. */
-enum loss_kind { POINTWISE, ROWWISE, SPARSE };
-static const enum loss_kind loss_kinds[] = {
-#define LOSS(name, aliases, kind, ...) kind,
-#include "ops.def"
-};
-
 bool gd_linear_value_and_grad(size_t real_size, const gd_matrix *x, const void *target,
                               const void *w, size_t outputs, const void *bias,
                               const gd_function *loss, double *value, void *dw, void *db)
 {
-    const enum loss_kind kind = loss_kinds[loss->id];
-    const size_t losses = kind == POINTWISE ? outputs : 1;
+    const gd_kind kind = gd_loss_rows[loss->id].kind;
+    const size_t losses = kind == GD_POINTWISE ? outputs : 1;
     const double count = (double)x->rows * (double)losses;
     fused f = {
         .target = target, .bias = bias, .loss = loss,
-        .target_width = kind == SPARSE ? 1 : outputs,
-        .target_size = kind == SPARSE ? sizeof(int64_t) : real_size,
+        .target_width = kind == GD_SPARSE ? 1 : outputs,
+        .target_size = kind == GD_SPARSE ? sizeof(int64_t) : real_size,
     };
     const gd_gradient gradient = {
         .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = *x,

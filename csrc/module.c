@@ -7,7 +7,7 @@
 #include "module.h"
 #include "threads.h"
 
-/* ---- Level and threads ----------------------------------------------------------------------------------- */
+/* ---- Level and threads ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(level_doc, "level()\n--\n\nName of the level of kernels in force.");
 
@@ -17,7 +17,8 @@ static PyObject *level(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(gd_level_get()->name);
 }
 
-PyDoc_STRVAR(levels_doc, "levels()\n--\n\nNames of the levels that this processor runs, best last.");
+PyDoc_STRVAR(levels_doc,
+             "levels()\n--\n\nNames of the levels that this processor runs, best last.");
 
 static PyObject *levels(PyObject *module, PyObject *unused)
 {
@@ -59,7 +60,7 @@ static PyObject *set_threads(PyObject *module, PyObject *value)
     Py_RETURN_NONE;
 }
 
-/* ---- Probes for tests -------------------------------------------------------------------------------------- */
+/* ---- Probes for tests ------------------------------------------------------------------------ */
 
 PyDoc_STRVAR(math_doc, "math(name, x)\n--\n\nA function of math.inc on every element of x, as the "
                        "level in force computes it.");
@@ -133,7 +134,7 @@ static PyObject *pool_probe(PyObject *module, PyObject *args)
     return Py_BuildValue("Ni", runs, atomic_load(&p.threads));
 }
 
-/* ---- The module ------------------------------------------------------------------------------------------------ */
+/* ---- The module ------------------------------------------------------------------------------ */
 
 static int add_optimizer(PyObject *module, gd_module_state *state)
 {

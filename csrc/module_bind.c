@@ -10,10 +10,12 @@ void gd_optimizer_unbind(optimizer *self)
     gd_free(self->step.arrays);
     gd_free(self->numbers);
     gd_free(self->by_address);
+    gd_free(self->grads);
     self->step.arrays = NULL;
     self->numbers = NULL;
     self->by_address = NULL;
-    self->step.array_count = 0;
+    self->grads = NULL;
+    self->step.array_count = self->addressed = 0;
 }
 
 typedef struct {
@@ -75,23 +77,49 @@ static PyObject *new_state(const optimizer *self, const gd_array *a, PyArrayObje
     return states;
 }
 
-/* Loaded state must have the number, shapes and types of the arrays that come now. */
-static int check_state(PyObject *states, PyArrayObject *param, size_t i)
+static const char *order_of(PyArrayObject *array)
 {
+    return PyArray_IS_C_CONTIGUOUS(array) ? "C" : PyArray_IS_F_CONTIGUOUS(array) ? "F" : "strided";
+}
+
+/* State arrays are walked with the parameter's flat index, so the memory order counts too. */
+static bool same_layout(PyArrayObject *state, PyArrayObject *param)
+{
+    return PyArray_TYPE(state) == PyArray_TYPE(param) && PyArray_ISBEHAVED(state) &&
+           PyArray_NDIM(state) == PyArray_NDIM(param) &&
+           PyArray_CompareLists(PyArray_DIMS(state), PyArray_DIMS(param), PyArray_NDIM(param)) &&
+           ((PyArray_IS_C_CONTIGUOUS(state) && PyArray_IS_C_CONTIGUOUS(param)) ||
+            (PyArray_IS_F_CONTIGUOUS(state) && PyArray_IS_F_CONTIGUOUS(param)));
+}
+
+/* Loaded state must have the arrays that the variant of the rule reads, and the number, shapes,
+ * types and memory order of the parameters that come now. */
+static int check_state(const optimizer *self, PyObject *states, PyArrayObject *param, size_t i)
+{
+    gd_variant variant;
+    gd_rules[self->step.rule].variant(self->step.groups[self->step.arrays[i].group].hyper,
+                                      &variant);
+    if ((size_t)PyTuple_GET_SIZE(states) != variant.state_count) {
+        PyErr_Format(PyExc_ValueError,
+                     "parameter array %zu needs %zu state arrays with its group's settings but the "
+                     "state holds %zd; the groups that the state was saved with are wanted, or "
+                     "reset() to start anew",
+                     i, variant.state_count, PyTuple_GET_SIZE(states));
+        return -1;
+    }
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(states); k++) {
         PyArrayObject *state = (PyArrayObject *)PyTuple_GET_ITEM(states, k);
-        if (PyArray_TYPE(state) == PyArray_TYPE(param) &&
-            PyArray_NDIM(state) == PyArray_NDIM(param) &&
-            PyArray_CompareLists(PyArray_DIMS(state), PyArray_DIMS(param), PyArray_NDIM(param)))
+        if (same_layout(state, param))
             continue;
         char had[96], now[96];
         gd_shape_text(PyArray_NDIM(state), PyArray_DIMS(state), had, sizeof had);
         gd_shape_text(PyArray_NDIM(param), PyArray_DIMS(param), now, sizeof now);
         PyErr_Format(PyExc_ValueError,
-                     "parameter array %zu is %S %s but the state is for %S %s; the arrays that the "
-                     "state was saved with are wanted, or reset() to start anew",
-                     i, (PyObject *)PyArray_DESCR(param), now, (PyObject *)PyArray_DESCR(state),
-                     had);
+                     "parameter array %zu is %S %s in %s order but the state is for %S %s in %s "
+                     "order; the arrays that the state was saved with are wanted, or reset() to "
+                     "start anew",
+                     i, (PyObject *)PyArray_DESCR(param), now, order_of(param),
+                     (PyObject *)PyArray_DESCR(state), had, order_of(state));
         return -1;
     }
     return 0;
@@ -120,7 +148,7 @@ static int bind_states(optimizer *self, PyObject *arrays)
             if (states != NULL)
                 PyList_SET_ITEM(all, (Py_ssize_t)i, states);
         }
-        status = states != NULL ? check_state(states, gd_array_at(arrays, i), i) : -1;
+        status = states != NULL ? check_state(self, states, gd_array_at(arrays, i), i) : -1;
         for (Py_ssize_t k = 0; status == 0 && k < PyTuple_GET_SIZE(states); k++)
             a->state[k] = PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(states, k));
     }
@@ -154,12 +182,14 @@ static int bind_groups(optimizer *self, PyObject *paths)
 }
 
 /* Sort the arrays by address (insertion sort: lists are short and mostly in order) and refuse two
- * that share memory. */
+ * that share memory. Empty arrays share none. */
 static int sort_by_address(optimizer *self, PyObject *paths)
 {
     const gd_array *a = self->step.arrays;
     size_t *order = self->by_address, count = 0;
     for (size_t i = 0; i < self->step.array_count; i++) {
+        if (a[i].size == 0)
+            continue;
         size_t k = count++;
         for (; k > 0 && (char *)a[order[k - 1]].p > (char *)a[i].p; k--)
             order[k] = order[k - 1];
@@ -167,7 +197,7 @@ static int sort_by_address(optimizer *self, PyObject *paths)
     }
     for (size_t k = 1; k < count; k++) {
         const size_t i = order[k - 1], j = order[k];
-        if (a[j].size == 0 || (char *)a[i].p + a[i].size * a[i].real_size <= (char *)a[j].p)
+        if ((char *)a[i].p + a[i].size * a[i].real_size <= (char *)a[j].p)
             continue;
         PyErr_Format(PyExc_ValueError,
                      "params hold the same memory twice: the arrays at %R and %R overlap; each "
@@ -175,6 +205,7 @@ static int sort_by_address(optimizer *self, PyObject *paths)
                      PyList_GET_ITEM(paths, (Py_ssize_t)i), PyList_GET_ITEM(paths, (Py_ssize_t)j));
         return -1;
     }
+    self->addressed = count;
     return 0;
 }
 
@@ -184,7 +215,9 @@ static int bind_arrays(optimizer *self, const collected *found)
     self->step.arrays = gd_alloc(n, sizeof *self->step.arrays);
     self->numbers = gd_alloc(n, sizeof *self->numbers);
     self->by_address = gd_alloc(n, sizeof *self->by_address);
-    if (self->step.arrays == NULL || self->numbers == NULL || self->by_address == NULL) {
+    self->grads = gd_alloc(n, sizeof *self->grads);
+    if (self->step.arrays == NULL || self->numbers == NULL || self->by_address == NULL ||
+        self->grads == NULL) {
         PyErr_NoMemory();
         return -1;
     }

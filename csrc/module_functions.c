@@ -36,7 +36,7 @@ static int same_shape(PyArrayObject *a, const char *a_name, PyArrayObject *b, co
     return -1;
 }
 
-/* ---- Activations --------------------------------------------------------------------------------------- */
+/* ---- Activations ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(activate_doc, "activate(spec, z)\n--\n\nA row of the activations, along the last "
                            "axis where it is rowwise.");
@@ -98,7 +98,7 @@ static PyObject *activate_grad(PyObject *module, PyObject *const *args, Py_ssize
     return PyArray_Return(dz);
 }
 
-/* ---- Losses ----------------------------------------------------------------------------------------------- */
+/* ---- Losses ---------------------------------------------------------------------------------- */
 
 typedef struct {
     PyArrayObject *pred, *target, *weights, *losses, *grad;
@@ -245,7 +245,7 @@ done:
     return result;
 }
 
-/* ---- Sums, norms, clipping -------------------------------------------------------------------------------- */
+/* ---- Sums, norms, clipping ------------------------------------------------------------------- */
 
 PyDoc_STRVAR(sum_doc, "sum(x)\n--\n\nSum in double by the fixed order of the core.");
 
@@ -302,8 +302,8 @@ static int norm_leaf(void *context, PyObject *grad, PyObject *unused, const gd_p
     (void)unused;
     if (gd_step_param(grad, path, &buffer) < 0)
         return -1;
-    *total = hypot(*total, gd_norm((size_t)(buffer.type == NPY_FLOAT32 ? 4 : 8), buffer.size,
-                                   buffer.data));
+    *total = gd_add_norm(*total, gd_norm((size_t)(buffer.type == NPY_FLOAT32 ? 4 : 8), buffer.size,
+                                         buffer.data));
     return 0;
 }
 

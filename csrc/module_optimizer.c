@@ -7,7 +7,7 @@
 
 enum { RELEASE_GIL = 4096 }; /* elements from which a step is longer than handing over the GIL */
 
-/* ---- Life ------------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 static int optimizer_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -38,13 +38,13 @@ static void optimizer_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* ---- Every step ---------------------------------------------------------------------------------------- */
+/* ---- Every step ------------------------------------------------------------------------------ */
 
 /* 0 where [low, high) meets no bound parameter: the nearest one at or below it ends before it, and
  * the next one starts behind it. */
 static bool meets_params(const optimizer *self, const char *low, const char *high)
 {
-    size_t first = 0, last = self->step.array_count;
+    size_t first = 0, last = self->addressed;
     while (first < last) {
         const size_t middle = first + (last - first) / 2;
         const gd_array *a = &self->step.arrays[self->by_address[middle]];
@@ -53,7 +53,7 @@ static bool meets_params(const optimizer *self, const char *low, const char *hig
         else
             last = middle;
     }
-    return first < self->step.array_count && low < high &&
+    return first < self->addressed && low < high &&
            (const char *)self->step.arrays[self->by_address[first]].p < high;
 }
 
@@ -89,7 +89,8 @@ static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_pa
     if (p.data != a->p || p.type != PyArray_TYPE(bound) ||
         PyArray_NDIM(array) != PyArray_NDIM(bound) ||
         !PyArray_CompareLists(PyArray_DIMS(array), PyArray_DIMS(bound), PyArray_NDIM(bound)))
-        return refuse_other(path, "is another array (memory, dtype or shape) than at the first step");
+        return refuse_other(path,
+                            "is another array (memory, dtype or shape) than at the first step");
     if (gd_step_grad(grad, array, path, &g, &self->numbers[at->next]) < 0)
         return -1;
     const char *bytes = g.data;
@@ -104,7 +105,7 @@ static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_pa
         return -1;
     }
     a->g = g.data;
-    at->next++;
+    self->grads[at->next++] = Py_NewRef(grad); /* a schedule or a thread may empty the container */
     return 0;
 }
 
@@ -119,16 +120,14 @@ static int read_rates(optimizer *self)
         PyObject *value = t != NULL ? PyObject_CallOneArg(rate, t) : NULL;
         Py_XDECREF(t);
         const double lr = value != NULL ? PyFloat_AsDouble(value) : -1;
+        if (!PyErr_Occurred() && !gd_in_domain(GD_NON_NEGATIVE, lr))
+            PyErr_Format(PyExc_ValueError,
+                         "lr is a schedule that gave %R at t = %lld; a finite number >= 0 is "
+                         "accepted",
+                         value, (long long)self->t);
         Py_XDECREF(value);
         if (PyErr_Occurred())
             return -1;
-        if (!gd_in_domain(GD_NON_NEGATIVE, lr)) {
-            PyErr_Format(PyExc_ValueError,
-                         "the schedule gave an unusable lr at t = %lld; a finite number >= 0 is "
-                         "accepted",
-                         (long long)self->t);
-            return -1;
-        }
         self->step.groups[i].hyper[0] = lr;
     }
     return 0;
@@ -200,6 +199,8 @@ static int run_step(optimizer *self, PyObject *params, PyObject *grads)
         status = read_rates(self);
     if (status == 0)
         status = take_step(self, params);
+    while (at.next > 0)
+        Py_DECREF(self->grads[--at.next]);
     if (status < 0 && first) {
         gd_optimizer_unbind(self);
         Py_XSETREF(self->state, Py_XNewRef(state_before));
@@ -249,7 +250,8 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"params", "grads", "loss", "closure", "trace", NULL};
     optimizer *self = (optimizer *)object;
     PyObject *arg[5], *grads = NULL;
-    if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0 || gd_optimizer_refuse_busy(self) < 0)
+    if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0 ||
+        gd_optimizer_refuse_busy(self) < 0)
         return NULL;
     if (self->step.groups == NULL)
         return PyErr_Format(PyExc_RuntimeError, "the optimizer was not initialised");
@@ -279,7 +281,7 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
     return result;
 }
 
-/* ---- State ------------------------------------------------------------------------------------------------ */
+/* ---- State ----------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(state_doc, "_state()\n--\n\nThe live state arrays, a tuple per parameter, or None.");
 
@@ -341,6 +343,24 @@ static PyObject *optimizer_state_names(PyObject *object, PyObject *args)
     return names;
 }
 
+PyDoc_STRVAR(rates_doc, "_rates()\n--\n\nThe learning rates of the last step: the optimizer's, "
+                        "then each group's.");
+
+static PyObject *optimizer_rates(PyObject *object, PyObject *unused)
+{
+    const optimizer *self = (optimizer *)object;
+    PyObject *rates = PyTuple_New((Py_ssize_t)self->step.group_count);
+    (void)unused;
+    for (size_t i = 0; rates != NULL && i < self->step.group_count; i++) {
+        PyObject *rate = PyFloat_FromDouble(self->step.groups[i].hyper[0]);
+        if (rate == NULL)
+            Py_CLEAR(rates);
+        else
+            PyTuple_SET_ITEM(rates, (Py_ssize_t)i, rate);
+    }
+    return rates;
+}
+
 static PyObject *get_t(PyObject *object, void *closure)
 {
     (void)closure;
@@ -364,6 +384,7 @@ static PyMethodDef optimizer_methods[] = {
     {"_configure", gd_optimizer_configure, METH_VARARGS, configure_doc},
     {"_state", optimizer_state, METH_NOARGS, state_doc},
     {"_restore", optimizer_restore, METH_VARARGS, restore_doc},
+    {"_rates", optimizer_rates, METH_NOARGS, rates_doc},
     {"_state_names", optimizer_state_names, METH_VARARGS, names_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -15,7 +15,9 @@ typedef struct {
     PyObject *arrays; /* list of the bound parameter arrays, NULL while unbound */
     PyObject *state;  /* list of tuples of state arrays, NULL before the first step */
     double *numbers;  /* per array: room for a gradient that is a number */
-    size_t *by_address;
+    size_t *by_address; /* numbers of the arrays that are not empty, in the order of their memory */
+    size_t addressed;
+    PyObject **grads; /* the gradients of the step under way, owned */
     int64_t t;
     size_t elements;
     nonfinite_rule on_nonfinite;

@@ -14,7 +14,7 @@ enum {
     STEP_THREADED = 32 * 1024 /* elements from which a second thread pays: Adam, float32 */
 };
 
-/* ---- Norms and clipping -------------------------------------------------------------------------- */
+/* ---- Norms and clipping ---------------------------------------------------------------------- */
 
 static bool needs_norms(const gd_step *step)
 {
@@ -24,8 +24,8 @@ static bool needs_norms(const gd_step *step)
     return needed;
 }
 
-/* Fill norms and grad_norm; false where a non-finite gradient is refused. hypot adds the arrays'
- * norms in order without overflow. */
+/* Fill norms and grad_norm, the norms of the arrays added in order; false where a non-finite
+ * gradient is refused, and grad_norm is then NaN or infinite. */
 static bool measure(gd_step *step)
 {
     double total = 0;
@@ -38,9 +38,10 @@ static bool measure(gd_step *step)
         if (step->refuse_nonfinite && !isfinite(a->norm) &&
             !isfinite(gd_largest(a->real_size, a->size, a->g))) {
             step->nonfinite = i;
+            step->grad_norm = a->norm;
             return false;
         }
-        total = i == 0 ? a->norm : hypot(total, a->norm);
+        total = gd_add_norm(total, a->norm);
     }
     step->grad_norm = total;
     return true;
@@ -64,7 +65,7 @@ static void scale_gradients(gd_step *step)
     }
 }
 
-/* ---- One array ------------------------------------------------------------------------------------ */
+/* ---- One array ------------------------------------------------------------------------------- */
 
 static void *at(const void *base, size_t index, size_t real_size)
 {
@@ -105,7 +106,7 @@ static void step_range(const gd_step *step, const gd_array *a, size_t from, size
     }
 }
 
-/* ---- All arrays ------------------------------------------------------------------------------------ */
+/* ---- All arrays ------------------------------------------------------------------------------ */
 
 static size_t task_count(const gd_array *a)
 {

@@ -92,3 +92,8 @@ double gd_norm(size_t real_size, size_t n, const void *x)
     gd_blocks b = {gd_kernels_for(real_size), real_size, n, x, NULL, scale, 0, NULL};
     return scale * sqrt(sum_blocks(&b));
 }
+
+double gd_add_norm(double a, double b)
+{
+    return isnan(a + b) ? a + b : hypot(a, b);
+}

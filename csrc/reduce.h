@@ -15,4 +15,7 @@ double gd_largest(size_t real_size, size_t n, const void *x);
  * element is (or where the norm itself exceeds a double). */
 double gd_norm(size_t real_size, size_t n, const void *x);
 
+/* sqrt(a^2 + b^2) without overflow; NaN where one is (in C's hypot an infinity would win). */
+double gd_add_norm(double a, double b);
+
 #endif

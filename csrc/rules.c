@@ -19,7 +19,7 @@
                    #name ": too many hyper-parameters");
 #include "ops.def"
 
-/* ---- Checks that concern several of them ------------------------------------------------------ */
+/* ---- Checks that concern several of them ----------------------------------------------------- */
 
 #define CHECK(holds, message)                                                                    \
     if (!(holds))                                                                                \
@@ -33,7 +33,7 @@
     }
 #include "ops.def"
 
-/* ---- Variants ---------------------------------------------------------------------------------- */
+/* ---- Variants -------------------------------------------------------------------------------- */
 
 #define STATE(name, initial) found->state[found->state_count++] = (gd_state){#name, initial};
 #define VARIANT(kernel_name, when, states)                                                       \
@@ -52,7 +52,7 @@
     }
 #include "ops.def"
 
-/* ---- The rows ----------------------------------------------------------------------------------- */
+/* ---- The rows -------------------------------------------------------------------------------- */
 
 #define COUPLED true
 #define DECOUPLED false

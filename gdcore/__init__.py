@@ -28,19 +28,13 @@ from gdcore._core import (
 )
 from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
-from gdcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, clip_by_global_norm
+from gdcore.optimizers import *  # noqa: F403 - every class of the table
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
     "NonFiniteError",
-    "RMSprop",
     "activations",
-    "clip_by_global_norm",
     "datasets",
     "dense",
     "dense_grad",
@@ -58,3 +52,4 @@ __all__ = [
     "softmax",
     "tanh",
 ]
+__all__ += optimizers.__all__

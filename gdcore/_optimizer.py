@@ -91,20 +91,24 @@ class Group(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
             raise ValueError("a group's params are fixed; make a new optimizer for other groups")
-        before = dict(self._own)
-        self._own[name] = value
-        try:
-            self._owner._check_group(self._own)
-            self._owner._sync()
-        except BaseException:
-            self._own = before
-            raise
+        self._replace({**self._own, name: value})
 
     def __delitem__(self, name: str) -> None:
         if name == "params":
             raise ValueError("a group's params are fixed; make a new optimizer for other groups")
-        del self._own[name]
-        self._owner._sync()
+        if name not in self._own:
+            raise KeyError(name)
+        self._replace({key: value for key, value in self._own.items() if key != name})
+
+    def _replace(self, settings: Mapping[str, Any]) -> None:
+        """Take other settings; where they are refused the old ones stay."""
+        before = self._own
+        self._own = self._owner._check_group(settings)
+        try:
+            self._owner._sync()
+        except BaseException:
+            self._own = before
+            raise
 
     def __iter__(self) -> Iterator[str]:
         return iter(["params", "frozen", *self._owner._group_names()])
