@@ -29,6 +29,9 @@ def fair_environment(threads: int | None = None) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(HERE), os.environ.get("PYTHONPATH")])
     )
+    environment["PYTHONSAFEPATH"] = (
+        "1"  # the installed gdcore, not a folder that happens to be here
+    )
     environment["JAX_PLATFORMS"] = "cpu"
     if threads is not None:
         environment.update(dict.fromkeys(THREADS, str(threads)))
@@ -58,6 +61,7 @@ class Entry:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     compiled: bool = False  # the first call compiles; its time is reported apart
     judged: bool = True  # counts where a goal names its library
+    process: str = ""  # which process of the library, where one setting holds for a process
     samples: list[float] = field(default_factory=list)
     first_call_ns: float | None = None
     values: list[float] | None = None
@@ -75,10 +79,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Goal:
-    """The best of `ours` over the best of `theirs` must be at most `limit`.
-
-    Each names entries by library, label, or "library/threads".
-    """
+    """The best of `ours` over the best of `theirs`, labels or libraries, is at most `limit`."""
 
     text: str
     ours: str
@@ -100,10 +101,10 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def named(self, name: str) -> list[Entry]:
-        return [e for e in self.entries if name in (e.label, e.library, f"{e.library}/{e.threads}")]
+        return [e for e in self.entries if name == e.label or (name == e.library and e.judged)]
 
     def best(self, name: str) -> Entry | None:
-        timed = [e for e in self.named(name) if e.samples and (e.judged or name == e.label)]
+        timed = [e for e in self.named(name) if e.samples and not e.problem]
         return min(timed, key=lambda e: min(e.samples), default=None)
 
 
@@ -141,7 +142,7 @@ class Contest:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._processes: dict[tuple[str, int], Process] = {}
+        self._processes: dict[tuple[str, int, str], Process] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -155,8 +156,8 @@ class Contest:
         for process in self._processes.values():
             process.close()
 
-    def process(self, library: str, threads: int) -> Process:
-        key = (library, threads)
+    def process(self, library: str, threads: int, name: str = "") -> Process:
+        key = (library, threads, name)
         if key not in self._processes:
             self._processes[key] = Process(threads)
         return self._processes[key]
@@ -172,27 +173,28 @@ class Contest:
 
     def run(self, table: Table) -> None:
         """Prepare every entry of the table, then sample them in rounds."""
-        ready = [entry for i, entry in enumerate(table.entries) if self._prepare(i, entry)]
-        numbers = {id(entry): i for i, entry in enumerate(table.entries)}
+        ready = [(i, e) for i, e in enumerate(table.entries) if self._prepare(i, e)]
         for _ in range(self.options.rounds):
-            for entry in ready:
+            for number, entry in ready:
                 time.sleep(0.002)  # the threads of the one before have gone to sleep
-                process = self.process(entry.library, entry.threads)
-                answer = process.request("sample", case=numbers[id(entry)])
+                answer = self._request(entry, "sample", case=number)
                 if "error" in answer:
                     entry.problem = answer["error"]
                 else:
                     entry.samples.append(answer["ns"])
-        for entry in ready if table.memory else ():
-            process = self.process(entry.library, entry.threads)
-            answer = process.request("memory", case=numbers[id(entry)])
-            entry.memory = answer.get("bytes")
+        for number, entry in ready if table.memory else ():
+            entry.memory = self._request(entry, "memory", case=number).get("bytes")
         check_agreement(table)
-        for key in {(e.library, e.threads) for e in table.entries}:
-            self._processes[key].request("drop")
+        for entry in table.entries:
+            self._request(entry, "drop")
+
+    def _request(self, entry: Entry, do: str, **details: Any) -> dict[str, Any]:
+        process = self.process(entry.library, entry.threads, entry.process)
+        return process.request(do, **details)
 
     def _prepare(self, number: int, entry: Entry) -> bool:
-        answer = self.process(entry.library, entry.threads).request(
+        answer = self._request(
+            entry,
             "prepare",
             case=number,
             module=entry.module,

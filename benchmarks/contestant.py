@@ -11,7 +11,6 @@ import importlib
 import itertools
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -24,30 +23,36 @@ WARM_UP_CALLS = 3  # the values are compared after these, so the number is part 
 
 @dataclass
 class Case:
-    """What is timed: `call()` does the work `repeats` times; `values()` shows its result."""
+    """What is timed: `call()` does the work `repeats` times; `values()` shows its result.
+
+    `finish()` waits for work still under way and is part of the time, once a sample.
+    """
 
     call: Callable[[], object]
     values: Callable[[], Any] | None = None
     repeats: int = 1
+    finish: Callable[[], object] = lambda: None
     keep: object = None  # what the call reads through addresses only
 
 
-def timed(call: Callable[[], object], count: int) -> int:
+def timed(case: Case, count: int) -> int:
     """Return the nanoseconds of `count` calls, without collections of garbage between them."""
+    call, finish = case.call, case.finish
     gc.disable()
     try:
         start = time.perf_counter_ns()
         for _ in itertools.repeat(None, count):
             call()
+        finish()
         return time.perf_counter_ns() - start
     finally:
         gc.enable()
 
 
-def calls_for(call: Callable[[], object], wanted_ns: int) -> int:
+def calls_for(case: Case, wanted_ns: int) -> int:
     """Return how many calls take at least the wanted time."""
     count = 1
-    while (spent := timed(call, count)) < wanted_ns:
+    while (spent := timed(case, count)) < wanted_ns:
         count = max(count + 1, min(64 * count, int(1.1 * count * wanted_ns / max(spent, 1))))
     return count
 
@@ -59,16 +64,18 @@ class Prepared:
         self.case = case
         start = time.perf_counter_ns()
         case.call()
+        case.finish()
         self.first_call_ns = time.perf_counter_ns() - start
         for _ in range(WARM_UP_CALLS - 1):
             case.call()
         self.values = None if case.values is None else [float(v) for v in case.values()]
-        self.calls = calls_for(case.call, int(sample_ms * 1e6))
+        self.calls = calls_for(case, int(sample_ms * 1e6))
 
     def sample(self) -> float:
         """Return the nanoseconds of one repeat; an untimed call first brings the data back."""
         self.case.call()
-        return timed(self.case.call, self.calls) / (self.calls * self.case.repeats)
+        self.case.finish()
+        return timed(self.case, self.calls) / (self.calls * self.case.repeats)
 
 
 def peak_growth(call: Callable[[], object]) -> int | None:
@@ -101,10 +108,7 @@ class Contestant:
         return {"first_call_ns": prepared.first_call_ns, "values": prepared.values}
 
     def sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        ns = self.prepared[request["case"]].sample()
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        return {"ns": ns, "interrupted": after - before}
+        return {"ns": self.prepared[request["case"]].sample()}
 
     def memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"bytes": peak_growth(self.prepared[request["case"]].case.call)}

@@ -126,11 +126,8 @@ def timed_report(contest: Contest, table: Table) -> Report:
 
 
 def line(table: Table, entry: Entry) -> list[str]:
-    """Return an entry's line; its ratio is taken with the base at the same number of threads."""
-    base = table.best(f"{table.base}/{entry.threads}")
-    ratio = ""
-    if base is not None and base.best and entry.best:
-        ratio = against(base.best / entry.best)
+    base = table.best(table.base)
+    ratio = against(base.best / entry.best) if base and base.best and entry.best else ""
     cells = [entry.label, duration(entry.best), duration(entry.median), ratio]
     if table.memory:
         cells.append("" if entry.memory is None else f"{entry.memory / 1e6:.1f} MB")

@@ -13,6 +13,7 @@ from report import Report, Verdict, significant
 SPEED_UP = 1.7
 FLAT = 1.25  # growth beyond the triad's own
 BYTES_AN_ELEMENT = 32
+LIMITED_BY_CORES = (10**5, 10**6)  # long enough for threads, and not in the main memory
 
 
 def gdcore_step(size: int) -> Case:
@@ -63,9 +64,10 @@ def size_report(contest: Contest, options: Options, title: str, factory: str) ->
         speed_ups = [cost[f"{who}1"] / cost[f"{who}2"] for who in ("ours", "triad")]
         figures = [cost[k] for k in ("ours1", "ours2", "triad1", "triad2")]
         lines.append([f"{size:,}", *map(significant, figures), *(f"{s:.2f}" for s in speed_ups)])
+    verdicts = [flatness(table), speed_up(table, machine_speed_up(contest))]
     header = ["elements", "1 thread", "2 threads", "triad, 1", "triad, 2"]
     header += ["speed-up", "the triad's"]
-    return Report("P9", title, header, lines, [flatness(table), speed_up(table)], data=table)
+    return Report("P9", title, header, lines, verdicts, data=table)
 
 
 def flatness(table: dict[int, dict[str, float]]) -> Verdict:
@@ -83,11 +85,23 @@ def flatness(table: dict[int, dict[str, float]]) -> Verdict:
     )
 
 
-def speed_up(table: dict[int, dict[str, float]]) -> Verdict:
-    best = max(cost["ours1"] / cost["ours2"] for cost in table.values())
+def speed_up(table: dict[int, dict[str, float]], machine: float) -> Verdict:
+    found = [
+        cost["ours1"] / cost["ours2"] for size, cost in table.items() if size in LIMITED_BY_CORES
+    ]
     return Verdict(
-        f"2 threads >= {SPEED_UP} x where cores limit", f"{best:.2f} x", best >= SPEED_UP
+        f"2 threads >= {SPEED_UP} x where cores limit",
+        f"{max(found):.2f} x (the machine's multiply-adds {machine:.2f} x)",
+        max(found) >= SPEED_UP,
     )
+
+
+def machine_speed_up(contest: Contest) -> float:
+    """Return what a second thread brings to arithmetic in registers, now."""
+    entries = [Entry(str(n), "limit", n, "machine", "multiply_add", {"threads": n}) for n in (1, 2)]
+    contest.run(Table("P9", "", entries))
+    one, two = (min(e.samples) for e in entries)
+    return 2 * one / two
 
 
 def p9(contest: Contest, options: Options) -> list[Report]:

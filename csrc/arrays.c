@@ -1,8 +1,8 @@
 /* arrays.c: the only place that looks inside an array and says what is wrong with it.
  *
  * Whatever a binding takes comes through here: types, byte order, shape, alignment, layout,
- * writability, masks and overlap. Nothing is converted silently: in-place arguments are used as they
- * are or refused. The containers of parameters and gradients are walked in arrays_walk.c. */
+ * writability, masks and overlap. Nothing is converted silently: in-place arguments are used as
+ * they are or refused. The containers of parameters and gradients are walked in arrays_walk.c. */
 #include "arrays.h"
 
 #include <stdlib.h>
@@ -67,9 +67,22 @@ enum { PLAIN_COPY = NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURE
 
 /* ---- Arguments that are read ----------------------------------------------------------------- */
 
+/* A ragged list is refused by NumPy, which does not know the argument's name: put it in front. */
+static void name_failure(const char *name)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_Format(PyErr_GivenExceptionMatches(type, PyExc_TypeError) ? PyExc_TypeError
+                                                                    : PyExc_ValueError,
+                 "%s cannot be read as an array of numbers: %S", name, value);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
 /* A new reference to an array of whatever the value is: itself, or through __array__, or through
  * __dlpack__ where it offers that alone. */
-static PyArrayObject *as_array(PyObject *value)
+static PyArrayObject *convert(PyObject *value, const char *name)
 {
     if (PyArray_Check(value))
         return (PyArrayObject *)Py_NewRef(value);
@@ -81,7 +94,22 @@ static PyArrayObject *as_array(PyObject *value)
         Py_XDECREF(numpy);
         return (PyArrayObject *)array;
     }
-    return (PyArrayObject *)PyArray_FROM_O(value);
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(value);
+    if (array == NULL && (PyList_Check(value) || PyTuple_Check(value)) &&
+        (PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_TypeError)))
+        name_failure(name);
+    return array;
+}
+
+/* As above, and no masked array. */
+static PyArrayObject *as_array(PyObject *value, const char *name)
+{
+    PyArrayObject *array = convert(value, name);
+    if (array != NULL && is_masked(array)) {
+        refuse_masked(name);
+        Py_CLEAR(array);
+    }
+    return array;
 }
 
 static PyArrayObject *refuse_type(PyArrayObject *array, const char *name)
@@ -118,15 +146,10 @@ static bool whole_strides(PyArrayObject *array)
 PyArrayObject *gd_array_input(PyObject *value, const char *name, int type, const char *like,
                               enum gd_layout layout)
 {
-    PyArrayObject *array = as_array(value);
+    PyArrayObject *array = as_array(value, name);
     if (array == NULL)
         return NULL;
     const int found = PyArray_TYPE(array);
-    if (is_masked(array)) {
-        refuse_masked(name);
-        Py_DECREF(array);
-        return NULL;
-    }
     if (!is_real(found) && !PyTypeNum_ISINTEGER(found) && found != NPY_BOOL)
         return refuse_type(array, name);
     /* Numbers and lists take the type that is asked for; everything with a type of its own keeps
@@ -194,7 +217,7 @@ static PyArrayObject *whole_numbers(PyArrayObject *array, const char *name)
 
 PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp classes)
 {
-    PyArrayObject *array = as_array(value), *labels = NULL;
+    PyArrayObject *array = as_array(value, name), *labels = NULL;
     if (array == NULL)
         return NULL;
     if (is_real(PyArray_TYPE(array)))
@@ -385,7 +408,8 @@ int gd_step_param(PyObject *value, const char *root, const gd_path *path, gd_buf
                                Py_TYPE(value)->tp_name);
     PyArrayObject *array = (PyArrayObject *)value;
     /* The whole check costs a name; only what fails the cheap one pays it. */
-    if ((!PyArray_CheckExact(value) || !is_real(PyArray_TYPE(array)) || !PyArray_ISBEHAVED(array)) &&
+    if ((!PyArray_CheckExact(value) || !is_real(PyArray_TYPE(array)) ||
+         !PyArray_ISBEHAVED(array)) &&
         check_step_target(array, root, path) < 0)
         return -1;
     if (!one_segment(array))

@@ -77,6 +77,9 @@ typedef int gd_leaf_fn(void *context, PyObject *param, PyObject *grad, const gd_
  * two, dict keys must agree. 0, or -1 with an exception. */
 int gd_walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context);
 
+/* The name of the i-th array of a container, in the order of the walk, as a new str. */
+PyObject *gd_leaf_name(PyObject *container, const char *root, size_t i);
+
 /* "params[0]['W']" as a new str; name is the root. */
 PyObject *gd_path_text(const char *name, const gd_path *path);
 

@@ -1,6 +1,6 @@
-/* arrays_walk.c: the containers in which parameters and gradients arrive: tuples, lists and dicts of
- * arrays, any depth. Walks two of them side by side, names the place of each array in errors, and
- * refuses structures that do not match. User code that changes a container meanwhile (a key's
+/* arrays_walk.c: the containers in which parameters and gradients arrive: tuples, lists and dicts
+ * of arrays, any depth. Walks two of them side by side, names the place of each array in errors,
+ * and refuses structures that do not match. User code that changes a container meanwhile (a key's
  * comparison, a gradient's __float__) does no harm: what is at hand is held by a reference. */
 #include "arrays.h"
 
@@ -106,12 +106,15 @@ static int walk_dict(const walker *w, PyObject *params, PyObject *grads, const g
 {
     PyObject *key, *value;
     Py_ssize_t position = 0;
-    if (grads != NULL && (!PyDict_Check(grads) || PyDict_Size(grads) != PyDict_Size(params)))
+    const Py_ssize_t n = PyDict_Size(params);
+    if (grads != NULL && !PyDict_Check(grads))
         return gd_refuse(PyExc_ValueError, "grads", path,
-                         "does not match its params; a dict with exactly the same %zd keys is "
-                         "wanted, not %.80s%s",
-                         PyDict_Size(params), Py_TYPE(grads)->tp_name,
-                         PyDict_Check(grads) ? " of another length" : "");
+                         "is %.80s but its params are %.80s; a dict with the same keys is wanted",
+                         Py_TYPE(grads)->tp_name, Py_TYPE(params)->tp_name);
+    if (grads != NULL && PyDict_Size(grads) != n)
+        return gd_refuse(PyExc_ValueError, "grads", path,
+                         "holds %zd keys but its params hold %zd; the same keys are wanted",
+                         PyDict_Size(grads), n);
     while (PyDict_Next(params, &position, &key, &value)) {
         const gd_path here = {path, key, 0};
         int status;
@@ -125,6 +128,8 @@ static int walk_dict(const walker *w, PyObject *params, PyObject *grads, const g
                                       : gd_refuse(PyExc_ValueError, "grads", &here,
                                                   "is missing; the keys of params and grads must "
                                                   "agree");
+        if (status == 0 && PyDict_Size(params) != n)
+            status = gd_refuse(PyExc_ValueError, "params", path, "changed while it was read");
         Py_DECREF(key);
         Py_DECREF(value);
         if (status < 0)
@@ -149,4 +154,29 @@ int gd_walk(PyObject *params, PyObject *grads, gd_leaf_fn *leaf, void *context)
 {
     const walker w = {leaf, context};
     return walk(&w, params, grads, NULL);
+}
+
+typedef struct {
+    size_t left;
+    const char *root;
+    PyObject *name;
+} named_leaf;
+
+static int name_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+{
+    named_leaf *wanted = context;
+    (void)param, (void)grad;
+    if (wanted->left-- > 0)
+        return 0;
+    wanted->name = gd_path_text(wanted->root, path);
+    return -1;
+}
+
+PyObject *gd_leaf_name(PyObject *container, const char *root, size_t i)
+{
+    named_leaf wanted = {i, root, NULL};
+    /* A walk that reaches the end has found less than was there before user code ran. */
+    if (gd_walk(container, NULL, name_leaf, &wanted) == 0)
+        return PyUnicode_FromFormat("array %zu of %s", i, root);
+    return wanted.name;
 }

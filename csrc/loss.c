@@ -14,14 +14,27 @@ typedef struct {
     gd_loss_job *job;
     bool pointwise;
     size_t block_rows;
-    double factor;    /* of the gradient: 1 / normaliser */
-    double *sums;     /* one per block */
-    atomic_bool failed; /* a task had no memory */
+    double factor; /* of the gradient: 1 / normaliser */
+    double *sums;  /* one per block */
+    /* Room for a block's losses and gradient for each thread: a task must not allocate, because
+     * Python's allocator may wait for the GIL (tracemalloc), which a forking thread holds. */
+    char *scratch;
+    size_t slot_bytes, slots;
+    atomic_bool taken[GD_MAX_THREADS];
 } gd_loss_run;
 
 static const char *row(const void *base, size_t first, size_t bytes)
 {
     return base != NULL ? (const char *)base + first * bytes : NULL;
+}
+
+/* A slot that no other thread uses: there are as many as threads. */
+static size_t take_slot(gd_loss_run *run)
+{
+    size_t slot = 0;
+    while (atomic_exchange(&run->taken[slot], true))
+        slot = (slot + 1) % run->slots;
+    return slot;
 }
 
 /* One block: losses and gradient into scratch where the caller did not ask for them. */
@@ -35,15 +48,12 @@ static void loss_task(void *context, size_t block)
     const size_t rows = left < run->block_rows ? left : run->block_rows;
     const size_t row_bytes = job->width * job->real_size, per_row = run->pointwise ? job->width : 1;
     const void *weights = row(job->weights, first, job->real_size);
-    char *scratch = gd_alloc(rows * (job->width + per_row), job->real_size);
-    if (scratch == NULL) {
-        atomic_store(&run->failed, true);
-        return;
-    }
+    const size_t slot = take_slot(run);
+    char *scratch = run->scratch + slot * run->slot_bytes;
     char *losses = (char *)row(job->losses, first, per_row * job->real_size);
     char *dy = (char *)row(job->dy, first, row_bytes);
-    losses = losses != NULL ? losses : scratch + rows * row_bytes;
-    dy = dy != NULL ? dy : scratch;
+    dy = dy != NULL ? dy : scratch + (losses != NULL ? 0 : rows * per_row * job->real_size);
+    losses = losses != NULL ? losses : scratch;
 
     kernels->loss[job->loss.id](
         rows, job->width, row(job->target, first, sparse ? sizeof(int64_t) : row_bytes),
@@ -53,7 +63,7 @@ static void loss_task(void *context, size_t block)
     if (job->dy != NULL && (weights != NULL || run->factor != 1))
         kernels->weigh(rows, job->width, weights, run->factor, dy);
     run->sums[block] = gd_sum(job->real_size, rows * per_row, losses);
-    gd_free(scratch);
+    atomic_store(&run->taken[slot], false);
 }
 
 /* The sum of the weights times the losses in a row; 0 means that nothing counts. */
@@ -70,23 +80,32 @@ bool gd_loss_evaluate(gd_loss_job *job)
     run.pointwise = gd_loss_rows[job->loss.id].kind == GD_POINTWISE;
     run.block_rows = job->width > 0 && job->width < GD_SUM_BLOCK ? GD_SUM_BLOCK / job->width : 1;
     const size_t blocks = (job->rows + run.block_rows - 1) / run.block_rows;
-    const double count = normaliser(job, run.pointwise ? job->width : 1);
+    const size_t block = job->rows < run.block_rows ? job->rows : run.block_rows;
+    const size_t per_row = run.pointwise ? job->width : 1, threads = gd_threads_get();
+    const double count = normaliser(job, per_row);
     const bool mean = job->reduction == GD_MEAN;
-    if (mean && count == 0) {
+    if ((mean && count == 0) || job->width == 0) {
         job->value = 0;
         if (job->dy != NULL)
             memset(job->dy, 0, job->rows * job->width * job->real_size);
+        if (job->losses != NULL)
+            memset(job->losses, 0, job->rows * per_row * job->real_size);
         return true;
     }
     run.factor = mean ? 1 / count : 1;
+    run.slots = blocks < threads ? blocks : threads;
+    run.slot_bytes = block * ((job->losses != NULL ? 0 : per_row) +
+                              (job->dy != NULL ? 0 : job->width)) * job->real_size;
     run.sums = gd_alloc(blocks, sizeof *run.sums);
-    if (run.sums == NULL)
-        return false;
-    gd_parallel(blocks, gd_threads_get(), loss_task, &run);
+    run.scratch = gd_alloc(run.slots, run.slot_bytes);
+    const bool enough = run.sums != NULL && run.scratch != NULL;
+    if (enough)
+        gd_parallel(blocks, threads, loss_task, &run);
     double total = 0;
-    for (size_t i = 0; i < blocks; i++)
+    for (size_t i = 0; enough && i < blocks; i++)
         total += run.sums[i];
     job->value = total * run.factor;
     gd_free(run.sums);
-    return !atomic_load(&run.failed);
+    gd_free(run.scratch);
+    return enough;
 }

@@ -13,7 +13,7 @@ void gd_set_allocator(void *(*allocate)(size_t), void (*release)(void *))
 
 void *gd_alloc(size_t count, size_t size)
 {
-    if (size != 0 && count > SIZE_MAX / size)
+    if (allocate_bytes == NULL || (size != 0 && count > SIZE_MAX / size))
         return NULL;
     return allocate_bytes(count * size > 0 ? count * size : 1);
 }

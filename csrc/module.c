@@ -46,16 +46,16 @@ PyDoc_STRVAR(set_threads_doc, "set_num_threads(n)\n--\n\nUse at most n threads."
 static PyObject *set_threads(PyObject *module, PyObject *value)
 {
     (void)module;
-    if (!PyLong_Check(value) || PyBool_Check(value))
+    if (!PyIndex_Check(value) || PyBool_Check(value))
         return PyErr_Format(PyExc_TypeError, "n is %R; a whole number of threads, 1 to %d, is "
                                              "accepted",
                             value, GD_MAX_THREADS);
-    const long n = PyLong_AsLong(value);
-    if (n < 1 || n > GD_MAX_THREADS) {
-        PyErr_Clear();
+    const Py_ssize_t n = PyNumber_AsSsize_t(value, NULL); /* NULL: cut to its range */
+    if (n == -1 && PyErr_Occurred())
+        return NULL;
+    if (n < 1 || n > GD_MAX_THREADS)
         return PyErr_Format(PyExc_ValueError, "n is %R; 1 to %d threads are accepted", value,
                             GD_MAX_THREADS);
-    }
     gd_threads_set((size_t)n);
     Py_RETURN_NONE;
 }
@@ -166,6 +166,18 @@ static int choose_level(void)
     return -1;
 }
 
+/* Once in a process, however often the module is created: there is room for 32 functions. */
+static int add_exit_function(void)
+{
+    static bool added = false;
+    if (!added && Py_AtExit(gd_threads_shutdown) < 0) {
+        PyErr_SetString(PyExc_ImportError, "no room for another exit function");
+        return -1;
+    }
+    added = true;
+    return 0;
+}
+
 static int module_exec(PyObject *module)
 {
     gd_module_state *state = PyModule_GetState(module);
@@ -173,11 +185,7 @@ static int module_exec(PyObject *module)
         return -1;
     gd_set_allocator(PyMem_RawMalloc, PyMem_RawFree);
     gd_threads_init();
-    if (Py_AtExit(gd_threads_shutdown) < 0) {
-        PyErr_SetString(PyExc_ImportError, "no room for another exit function");
-        return -1;
-    }
-    return add_optimizer(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
+    return add_exit_function() < 0 || add_optimizer(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0

@@ -6,20 +6,21 @@
 
 void gd_optimizer_unbind(optimizer *self)
 {
-    Py_CLEAR(self->arrays);
     gd_free(self->step.arrays);
     gd_free(self->numbers);
-    gd_free(self->by_address);
     gd_free(self->grads);
+    gd_free(self->taken);
     self->step.arrays = NULL;
     self->numbers = NULL;
-    self->by_address = NULL;
     self->grads = NULL;
-    self->step.array_count = self->addressed = 0;
+    self->taken = NULL;
+    self->step.array_count = self->taken_count = 0;
+    Py_CLEAR(self->arrays);
 }
 
 typedef struct {
-    PyObject *arrays, *paths;
+    PyObject *params; /* the container, borrowed */
+    PyObject *arrays, *paths; /* lists, owned */
 } collected;
 
 static PyObject *path_keys(const gd_path *path)
@@ -41,7 +42,7 @@ static int collect_leaf(void *context, PyObject *param, PyObject *grad, const gd
     collected *found = context;
     gd_buffer buffer;
     (void)grad;
-    if (gd_step_param(param, path, &buffer) < 0)
+    if (gd_step_param(param, "params", path, &buffer) < 0)
         return -1;
     PyObject *keys = path_keys(path);
     const int status = keys != NULL && PyList_Append(found->arrays, param) == 0
@@ -56,106 +57,110 @@ PyArrayObject *gd_array_at(PyObject *list, size_t i)
     return (PyArrayObject *)PyList_GET_ITEM(list, (Py_ssize_t)i);
 }
 
-/* New state arrays of one parameter, filled with the variant's initial values. */
-static PyObject *new_state(const optimizer *self, const gd_array *a, PyArrayObject *param)
+/* A state array of one parameter: a copy of the loaded one, which may lie in another order, be
+ * read-only or belong to somebody else; else filled with the initial value. */
+static PyObject *new_state(PyArrayObject *param, PyArrayObject *loaded, double initial)
+{
+    PyObject *array = PyArray_NewLikeArray(param, NPY_KEEPORDER, NULL, 0), *value = NULL;
+    int status = array != NULL ? 0 : -1;
+    if (status == 0 && loaded != NULL)
+        status = PyArray_CopyInto((PyArrayObject *)array, loaded);
+    else if (status == 0)
+        status = (value = PyFloat_FromDouble(initial)) != NULL
+                     ? PyArray_FillWithScalar((PyArrayObject *)array, value)
+                     : -1;
+    Py_XDECREF(value);
+    if (status < 0)
+        Py_CLEAR(array);
+    return array;
+}
+
+static int refuse_state(PyArrayObject *param, PyArrayObject *loaded, PyObject *name)
+{
+    char had[96], now[96];
+    gd_shape_text(PyArray_NDIM(loaded), PyArray_DIMS(loaded), had, sizeof had);
+    gd_shape_text(PyArray_NDIM(param), PyArray_DIMS(param), now, sizeof now);
+    if (name != NULL)
+        PyErr_Format(PyExc_ValueError,
+                     "%U is %S %s but the state is for %S %s; the arrays that the state was saved "
+                     "with are wanted, or reset() to start anew",
+                     name, (PyObject *)PyArray_DESCR(param), now, (PyObject *)PyArray_DESCR(loaded),
+                     had);
+    return -1;
+}
+
+/* Loaded state must have the arrays that the variant of the rule reads, of the parameter's type and
+ * shape. */
+static int check_state(const gd_variant *variant, PyArrayObject *param, PyObject *loaded,
+                       const collected *found, size_t i)
+{
+    PyArrayObject *misfit = NULL;
+    for (Py_ssize_t k = PyTuple_GET_SIZE(loaded) - 1; k >= 0; k--) {
+        PyArrayObject *state = (PyArrayObject *)PyTuple_GET_ITEM(loaded, k);
+        if (PyArray_TYPE(state) != PyArray_TYPE(param) || !PyArray_SAMESHAPE(state, param))
+            misfit = state;
+    }
+    if (misfit == NULL && (size_t)PyTuple_GET_SIZE(loaded) == variant->state_count)
+        return 0;
+    PyObject *name = gd_leaf_name(found->params, "params", i);
+    if (name != NULL && misfit != NULL)
+        refuse_state(param, misfit, name);
+    else if (name != NULL)
+        PyErr_Format(PyExc_ValueError,
+                     "%U needs %zu state arrays with its group's settings but the state holds %zd; "
+                     "the groups that the state was saved with are wanted, or reset() to start "
+                     "anew",
+                     name, variant->state_count, PyTuple_GET_SIZE(loaded));
+    Py_XDECREF(name);
+    return -1;
+}
+
+/* The tuple of the state arrays of the i-th parameter, new, whose memory is entered in its
+ * gd_array. */
+static PyObject *bind_state(const optimizer *self, size_t i, const collected *found)
 {
     gd_variant variant;
+    gd_array *a = &self->step.arrays[i];
+    PyArrayObject *param = gd_array_at(found->arrays, i);
+    PyObject *loaded = self->state != NULL ? PyList_GET_ITEM(self->state, (Py_ssize_t)i) : NULL;
     gd_rules[self->step.rule].variant(self->step.groups[a->group].hyper, &variant);
+    if (loaded != NULL && check_state(&variant, param, loaded, found, i) < 0)
+        return NULL;
     PyObject *states = PyTuple_New((Py_ssize_t)variant.state_count);
     for (size_t k = 0; states != NULL && k < variant.state_count; k++) {
-        PyObject *array = PyArray_NewLikeArray(param, NPY_KEEPORDER, NULL, 0);
-        PyObject *value = PyFloat_FromDouble(variant.state[k].initial);
-        if (array == NULL || value == NULL ||
-            PyArray_FillWithScalar((PyArrayObject *)array, value) < 0)
+        PyObject *from = loaded != NULL ? PyTuple_GET_ITEM(loaded, (Py_ssize_t)k) : NULL;
+        PyObject *array = new_state(param, (PyArrayObject *)from, variant.state[k].initial);
+        if (array == NULL) {
             Py_CLEAR(states);
-        Py_XDECREF(value);
-        if (states != NULL)
-            PyTuple_SET_ITEM(states, (Py_ssize_t)k, array);
-        else
-            Py_XDECREF(array);
+            continue;
+        }
+        PyTuple_SET_ITEM(states, (Py_ssize_t)k, array);
+        a->state[k] = PyArray_DATA((PyArrayObject *)array);
     }
     return states;
 }
 
-static const char *order_of(PyArrayObject *array)
-{
-    return PyArray_IS_C_CONTIGUOUS(array) ? "C" : PyArray_IS_F_CONTIGUOUS(array) ? "F" : "strided";
-}
-
-/* State arrays are walked with the parameter's flat index, so the memory order counts too. */
-static bool same_layout(PyArrayObject *state, PyArrayObject *param)
-{
-    return PyArray_TYPE(state) == PyArray_TYPE(param) && PyArray_ISBEHAVED(state) &&
-           PyArray_NDIM(state) == PyArray_NDIM(param) &&
-           PyArray_CompareLists(PyArray_DIMS(state), PyArray_DIMS(param), PyArray_NDIM(param)) &&
-           ((PyArray_IS_C_CONTIGUOUS(state) && PyArray_IS_C_CONTIGUOUS(param)) ||
-            (PyArray_IS_F_CONTIGUOUS(state) && PyArray_IS_F_CONTIGUOUS(param)));
-}
-
-/* Loaded state must have the arrays that the variant of the rule reads, and the number, shapes,
- * types and memory order of the parameters that come now. */
-static int check_state(const optimizer *self, PyObject *states, PyArrayObject *param, size_t i)
-{
-    gd_variant variant;
-    gd_rules[self->step.rule].variant(self->step.groups[self->step.arrays[i].group].hyper,
-                                      &variant);
-    if ((size_t)PyTuple_GET_SIZE(states) != variant.state_count) {
-        PyErr_Format(PyExc_ValueError,
-                     "parameter array %zu needs %zu state arrays with its group's settings but the "
-                     "state holds %zd; the groups that the state was saved with are wanted, or "
-                     "reset() to start anew",
-                     i, variant.state_count, PyTuple_GET_SIZE(states));
-        return -1;
-    }
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(states); k++) {
-        PyArrayObject *state = (PyArrayObject *)PyTuple_GET_ITEM(states, k);
-        if (same_layout(state, param))
-            continue;
-        char had[96], now[96];
-        gd_shape_text(PyArray_NDIM(state), PyArray_DIMS(state), had, sizeof had);
-        gd_shape_text(PyArray_NDIM(param), PyArray_DIMS(param), now, sizeof now);
-        PyErr_Format(PyExc_ValueError,
-                     "parameter array %zu is %S %s in %s order but the state is for %S %s in %s "
-                     "order; the arrays that the state was saved with are wanted, or reset() to "
-                     "start anew",
-                     i, (PyObject *)PyArray_DESCR(param), now, order_of(param),
-                     (PyObject *)PyArray_DESCR(state), had, order_of(state));
-        return -1;
-    }
-    return 0;
-}
-
-static int bind_states(optimizer *self, PyObject *arrays)
+static int bind_states(optimizer *self, const collected *found)
 {
     const size_t n = self->step.array_count;
-    PyObject *all = self->state != NULL ? Py_NewRef(self->state) : PyList_New((Py_ssize_t)n);
-    if (all == NULL)
-        return -1;
-    if ((size_t)PyList_GET_SIZE(all) != n) {
+    if (self->state != NULL && (size_t)PyList_GET_SIZE(self->state) != n) {
         PyErr_Format(PyExc_ValueError,
                      "params holds %zu arrays but the state is for %zd; the arrays that the state "
                      "was saved with are wanted, or reset() to start anew",
-                     n, PyList_GET_SIZE(all));
-        Py_DECREF(all);
+                     n, PyList_GET_SIZE(self->state));
         return -1;
     }
-    int status = 0;
-    for (size_t i = 0; status == 0 && i < n; i++) {
-        gd_array *a = &self->step.arrays[i];
-        PyObject *states = PyList_GET_ITEM(all, (Py_ssize_t)i);
-        if (self->state == NULL) {
-            states = new_state(self, a, gd_array_at(arrays, i));
-            if (states != NULL)
-                PyList_SET_ITEM(all, (Py_ssize_t)i, states);
-        }
-        status = states != NULL ? check_state(self, states, gd_array_at(arrays, i), i) : -1;
-        for (Py_ssize_t k = 0; status == 0 && k < PyTuple_GET_SIZE(states); k++)
-            a->state[k] = PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(states, k));
+    PyObject *all = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; all != NULL && i < n; i++) {
+        PyObject *states = bind_state(self, i, found);
+        if (states == NULL)
+            Py_CLEAR(all);
+        else
+            PyList_SET_ITEM(all, (Py_ssize_t)i, states);
     }
-    if (status == 0)
-        Py_XSETREF(self->state, Py_NewRef(all));
-    Py_DECREF(all);
-    return status;
+    if (all != NULL)
+        Py_XSETREF(self->state, all);
+    return all != NULL ? 0 : -1;
 }
 
 /* The group of each array, asked of Python where there is more than one. */
@@ -181,32 +186,42 @@ static int bind_groups(optimizer *self, PyObject *paths)
     return status;
 }
 
-/* Sort the arrays by address (insertion sort: lists are short and mostly in order) and refuse two
- * that share memory. Empty arrays share none. */
-static int sort_by_address(optimizer *self, PyObject *paths)
+static void take_span(optimizer *self, const void *memory, size_t i)
 {
-    const gd_array *a = self->step.arrays;
-    size_t *order = self->by_address, count = 0;
-    for (size_t i = 0; i < self->step.array_count; i++) {
-        if (a[i].size == 0)
-            continue;
-        size_t k = count++;
-        for (; k > 0 && (char *)a[order[k - 1]].p > (char *)a[i].p; k--)
-            order[k] = order[k - 1];
-        order[k] = i;
-    }
-    for (size_t k = 1; k < count; k++) {
-        const size_t i = order[k - 1], j = order[k];
-        if ((char *)a[i].p + a[i].size * a[i].real_size <= (char *)a[j].p)
-            continue;
+    const gd_array *a = &self->step.arrays[i];
+    const char *low = memory;
+    self->taken[self->taken_count++] = (gd_span){low, low + a->size * a->real_size, i};
+}
+
+/* Enter the memory of the arrays, and refuse two that share some. */
+static int take_params(optimizer *self, PyObject *params)
+{
+    for (size_t i = 0; i < self->step.array_count; i++)
+        take_span(self, self->step.arrays[i].p, i);
+    self->taken_count = gd_sort_spans(self->taken, self->taken_count);
+    const gd_span *twice = gd_spans_overlap(self->taken, self->taken_count);
+    if (twice == NULL)
+        return 0;
+    PyObject *first = gd_leaf_name(params, "params", twice[0].index);
+    PyObject *second = first != NULL ? gd_leaf_name(params, "params", twice[1].index) : NULL;
+    if (second != NULL)
         PyErr_Format(PyExc_ValueError,
-                     "params hold the same memory twice: the arrays at %R and %R overlap; each "
-                     "parameter is stepped once, so pass it once (or a copy)",
-                     PyList_GET_ITEM(paths, (Py_ssize_t)i), PyList_GET_ITEM(paths, (Py_ssize_t)j));
-        return -1;
-    }
-    self->addressed = count;
-    return 0;
+                     "%U and %U are the same array or share memory; each parameter is stepped "
+                     "once: pass it once, or a copy",
+                     first, second);
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return -1;
+}
+
+/* Enter the memory of the state too, which is new and meets nothing. */
+static void take_states(optimizer *self)
+{
+    for (size_t i = 0; i < self->step.array_count; i++)
+        for (size_t k = 0; k < GD_MAX_STATES; k++)
+            if (self->step.arrays[i].state[k] != NULL)
+                take_span(self, self->step.arrays[i].state[k], i);
+    self->taken_count = gd_sort_spans(self->taken, self->taken_count);
 }
 
 static int bind_arrays(optimizer *self, const collected *found)
@@ -214,10 +229,10 @@ static int bind_arrays(optimizer *self, const collected *found)
     const size_t n = (size_t)PyList_GET_SIZE(found->arrays);
     self->step.arrays = gd_alloc(n, sizeof *self->step.arrays);
     self->numbers = gd_alloc(n, sizeof *self->numbers);
-    self->by_address = gd_alloc(n, sizeof *self->by_address);
     self->grads = gd_alloc(n, sizeof *self->grads);
-    if (self->step.arrays == NULL || self->numbers == NULL || self->by_address == NULL ||
-        self->grads == NULL) {
+    self->taken = gd_alloc(n, (1 + GD_MAX_STATES) * sizeof *self->taken);
+    if (self->step.arrays == NULL || self->numbers == NULL || self->grads == NULL ||
+        self->taken == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -232,16 +247,17 @@ static int bind_arrays(optimizer *self, const collected *found)
         a->real_size = (size_t)PyArray_ITEMSIZE(array);
         self->elements += a->size;
     }
-    if (sort_by_address(self, found->paths) < 0 ||
-        bind_groups(self, found->paths) < 0 || bind_states(self, found->arrays) < 0)
+    if (take_params(self, found->params) < 0 || bind_groups(self, found->paths) < 0 ||
+        bind_states(self, found) < 0)
         return -1;
+    take_states(self);
     self->arrays = Py_NewRef(found->arrays);
     return 0;
 }
 
 int gd_optimizer_bind(optimizer *self, PyObject *params)
 {
-    collected found = {PyList_New(0), PyList_New(0)};
+    collected found = {params, PyList_New(0), PyList_New(0)};
     int status = found.arrays != NULL && found.paths != NULL
                      ? gd_walk(params, NULL, collect_leaf, &found)
                      : -1;

@@ -100,8 +100,12 @@ static PyObject *activate_grad(PyObject *module, PyObject *const *args, Py_ssize
 
 /* ---- Losses ---------------------------------------------------------------------------------- */
 
+/* ndim and shape are y_pred's when it came: converting another argument may run user code, which
+ * may give the array another shape. */
 typedef struct {
     PyArrayObject *pred, *target, *weights, *losses, *grad;
+    int type, ndim;
+    npy_intp shape[NPY_MAXDIMS];
 } loss_arrays;
 
 static void release(loss_arrays *a)
@@ -138,10 +142,22 @@ static int agree_but_for_ones(PyArrayObject *true_, int pred_ndim, const npy_int
     return -1;
 }
 
+static int borrow_pred(PyObject *value, loss_arrays *a)
+{
+    a->pred = gd_array_input(value, "y_pred", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    if (a->pred == NULL)
+        return -1;
+    a->type = PyArray_TYPE(a->pred);
+    a->ndim = PyArray_NDIM(a->pred);
+    for (int i = 0; i < a->ndim; i++)
+        a->shape[i] = PyArray_DIM(a->pred, i);
+    return 0;
+}
+
 static int borrow_target(PyObject *value, gd_kind kind, loss_arrays *a)
 {
-    const int ndim = PyArray_NDIM(a->pred);
-    const npy_intp *shape = PyArray_DIMS(a->pred);
+    const int ndim = a->ndim;
+    const npy_intp *shape = a->shape;
     if (kind == GD_SPARSE) {
         a->target = gd_array_labels(value, "y_true", ndim > 0 ? shape[ndim - 1] : 1);
         return a->target != NULL
@@ -149,7 +165,7 @@ static int borrow_target(PyObject *value, gd_kind kind, loss_arrays *a)
                                         "y_pred's shape without its last axis,")
                    : -1;
     }
-    a->target = gd_array_input(value, "y_true", PyArray_TYPE(a->pred), "y_pred", GD_CONTIGUOUS);
+    a->target = gd_array_input(value, "y_true", a->type, "y_pred", GD_CONTIGUOUS);
     return a->target != NULL ? agree_but_for_ones(a->target, ndim, shape, "y_pred's shape") : -1;
 }
 
@@ -157,8 +173,7 @@ static int borrow_weights(PyObject *value, npy_intp rows, loss_arrays *a)
 {
     if (value == Py_None)
         return 0;
-    a->weights =
-        gd_array_input(value, "sample_weight", PyArray_TYPE(a->pred), "y_pred", GD_CONTIGUOUS);
+    a->weights = gd_array_input(value, "sample_weight", a->type, "y_pred", GD_CONTIGUOUS);
     if (a->weights == NULL)
         return -1;
     if (PyArray_SIZE(a->weights) == rows)
@@ -171,34 +186,30 @@ static int borrow_weights(PyObject *value, npy_intp rows, loss_arrays *a)
 
 /* The rows of a loss: axis 0, or for losses per row everything but the last axis. A 1-D or 0-d
  * prediction of a pointwise loss has one output per row. */
-static void loss_shape(PyArrayObject *pred, gd_kind kind, size_t *rows, size_t *width)
+static void loss_shape(const loss_arrays *a, gd_kind kind, size_t *rows, size_t *width)
 {
-    if (kind != GD_POINTWISE) {
-        rows_and_width(pred, rows, width);
-        return;
-    }
-    *rows = PyArray_NDIM(pred) > 0 ? (size_t)PyArray_DIM(pred, 0) : 1;
-    *width = 1;
-    for (int i = 1; i < PyArray_NDIM(pred); i++)
-        *width *= (size_t)PyArray_DIM(pred, i);
+    const int row_axes = a->ndim == 0 ? 0 : kind == GD_POINTWISE ? 1 : a->ndim - 1;
+    *rows = *width = 1;
+    for (int i = 0; i < a->ndim; i++)
+        *(i < row_axes ? rows : width) *= (size_t)a->shape[i];
 }
 
 /* The arrays of losses (reduction "none") and of the gradient. */
 static int make_outputs(gd_kind kind, gd_reduction reduction, bool want_grad, loss_arrays *a)
 {
-    const int ndim = PyArray_NDIM(a->pred), type = PyArray_TYPE(a->pred);
+    const int ndim = a->ndim;
     if (reduction == GD_NONE)
         a->losses = (PyArrayObject *)PyArray_SimpleNew(
-            kind == GD_POINTWISE || ndim == 0 ? ndim : ndim - 1, PyArray_DIMS(a->pred), type);
+            kind == GD_POINTWISE || ndim == 0 ? ndim : ndim - 1, a->shape, a->type);
     if (want_grad)
-        a->grad = new_like(a->pred);
+        a->grad = (PyArrayObject *)PyArray_SimpleNew(ndim, a->shape, a->type);
     return (reduction == GD_NONE && a->losses == NULL) || (want_grad && a->grad == NULL) ? -1 : 0;
 }
 
 static PyObject *loss_result(const gd_loss_job *job, loss_arrays *a)
 {
     PyObject *value = a->losses != NULL ? PyArray_Return((PyArrayObject *)Py_NewRef(a->losses))
-                                        : gd_scalar(job->value, PyArray_TYPE(a->pred));
+                                        : gd_scalar(job->value, a->type);
     if (a->grad == NULL || value == NULL)
         return value;
     return Py_BuildValue("NN", value, PyArray_Return((PyArrayObject *)Py_NewRef(a->grad)));
@@ -213,23 +224,28 @@ static PyObject *loss(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                                         "sample_weight", "reduction", "want_grad", NULL};
     PyObject *arg[6], *result = NULL;
     gd_loss_job job = {.value = 0};
-    loss_arrays a = {NULL, NULL, NULL, NULL, NULL};
+    loss_arrays a = {.pred = NULL};
     (void)module;
     if (gd_parse("loss", names, 6, 6, args, nargs, NULL, arg) < 0 ||
         gd_function_from(arg[0], GD_LOSSES, &job.loss) < 0)
         return NULL;
     const gd_kind kind = gd_loss_rows[job.loss.id].kind;
     const long reduction = PyLong_AsLong(arg[4]);
-    job.reduction = reduction == GD_NONE ? GD_NONE : reduction == GD_SUM ? GD_SUM : GD_MEAN;
-    a.pred = gd_array_input(arg[2], "y_pred", NPY_NOTYPE, NULL, GD_CONTIGUOUS);
+    const int want_grad = PyObject_IsTrue(arg[5]);
     if (PyErr_Occurred())
+        return NULL;
+    if (reduction < GD_MEAN || reduction > GD_NONE)
+        return PyErr_Format(PyExc_ValueError, "there is no reduction %ld", reduction);
+    job.reduction = (gd_reduction)reduction;
+    if (borrow_pred(arg[2], &a) < 0)
         goto done;
-    loss_shape(a.pred, kind, &job.rows, &job.width);
-    if (borrow_target(arg[1], kind, &a) < 0 ||
-        borrow_weights(arg[3], (npy_intp)job.rows, &a) < 0 ||
-        make_outputs(kind, job.reduction, PyObject_IsTrue(arg[5]) == 1, &a) < 0)
+    loss_shape(&a, kind, &job.rows, &job.width);
+    /* The target comes last: no user code runs once its class numbers have been checked. */
+    if (borrow_weights(arg[3], (npy_intp)job.rows, &a) < 0 ||
+        borrow_target(arg[1], kind, &a) < 0 ||
+        make_outputs(kind, job.reduction, want_grad != 0, &a) < 0)
         goto done;
-    job.real_size = (size_t)PyArray_ITEMSIZE(a.pred);
+    job.real_size = a.type == NPY_FLOAT32 ? sizeof(float) : sizeof(double);
     job.target = PyArray_DATA(a.target);
     job.y = PyArray_DATA(a.pred);
     job.weights = a.weights != NULL ? PyArray_DATA(a.weights) : NULL;
@@ -295,28 +311,60 @@ static PyObject *dot(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return result;
 }
 
-static int norm_leaf(void *context, PyObject *grad, PyObject *unused, const gd_path *path)
+typedef struct {
+    PyObject *arrays; /* list */
+    double norm;
+    gd_span *spans;
+} gradients;
+
+static int gradient_leaf(void *context, PyObject *grad, PyObject *unused, const gd_path *path)
 {
-    double *total = context;
+    gradients *found = context;
     gd_buffer buffer;
     (void)unused;
-    if (gd_step_param(grad, path, &buffer) < 0)
+    if (gd_step_param(grad, "grads", path, &buffer) < 0)
         return -1;
-    *total = gd_add_norm(*total, gd_norm((size_t)(buffer.type == NPY_FLOAT32 ? 4 : 8), buffer.size,
-                                         buffer.data));
-    return 0;
+    const size_t real_size = buffer.type == NPY_FLOAT32 ? sizeof(float) : sizeof(double);
+    found->norm = gd_add_norm(found->norm, gd_norm(real_size, buffer.size, buffer.data));
+    return PyList_Append(found->arrays, grad);
 }
 
-static int scale_leaf(void *context, PyObject *grad, PyObject *unused, const gd_path *path)
+/* 0 where no two share memory: they would be scaled twice. */
+static int refuse_overlap(gradients *found, PyObject *grads)
 {
-    const double *factor = context;
-    gd_buffer buffer;
-    (void)unused;
-    if (gd_step_param(grad, path, &buffer) < 0)
+    const size_t n = (size_t)PyList_GET_SIZE(found->arrays);
+    found->spans = gd_alloc(n, sizeof *found->spans);
+    if (found->spans == NULL) {
+        PyErr_NoMemory();
         return -1;
-    const size_t size = buffer.type == NPY_FLOAT32 ? 4 : 8;
-    gd_kernels_for(size)->weigh(1, buffer.size, NULL, *factor, buffer.data);
-    return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        PyArrayObject *array = (PyArrayObject *)PyList_GET_ITEM(found->arrays, (Py_ssize_t)i);
+        const char *low = PyArray_BYTES(array);
+        found->spans[i] = (gd_span){low, low + PyArray_NBYTES(array), i};
+    }
+    const gd_span *twice = gd_spans_overlap(found->spans, gd_sort_spans(found->spans, n));
+    if (twice == NULL)
+        return 0;
+    PyObject *first = gd_leaf_name(grads, "grads", twice[0].index);
+    PyObject *second = first != NULL ? gd_leaf_name(grads, "grads", twice[1].index) : NULL;
+    if (second != NULL)
+        PyErr_Format(PyExc_ValueError,
+                     "%U and %U are the same array or share memory; each gradient is scaled once: "
+                     "pass it once, or a copy",
+                     first, second);
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return -1;
+}
+
+static void scale_gradients(PyObject *arrays, double factor)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(arrays); i++) {
+        PyArrayObject *g = (PyArrayObject *)PyList_GET_ITEM(arrays, i);
+        gd_kernels_for((size_t)PyArray_ITEMSIZE(g))
+            ->weigh(1, (size_t)PyArray_SIZE(g), NULL, factor, PyArray_DATA(g));
+    }
 }
 
 PyDoc_STRVAR(clip_doc, "clip_by_global_norm(grads, max_norm)\n--\n\nSee gdcore.");
@@ -325,8 +373,7 @@ static PyObject *clip_by_global_norm(PyObject *module, PyObject *const *args, Py
                                      PyObject *kwnames)
 {
     static const char *const names[] = {"grads", "max_norm", NULL};
-    PyObject *arg[2];
-    double total = 0;
+    PyObject *arg[2], *result = NULL;
     (void)module;
     if (gd_parse("clip_by_global_norm", names, 2, 2, args, nargs, kwnames, arg) < 0)
         return NULL;
@@ -335,12 +382,15 @@ static PyObject *clip_by_global_norm(PyObject *module, PyObject *const *args, Py
         return NULL;
     if (!(limit >= 0))
         return PyErr_Format(PyExc_ValueError, "max_norm is %R; a number >= 0 is accepted", arg[1]);
-    if (gd_walk(arg[0], NULL, norm_leaf, &total) < 0)
-        return NULL;
-    double factor = limit / total;
-    if (total > limit && gd_walk(arg[0], NULL, scale_leaf, &factor) < 0)
-        return NULL;
-    return PyFloat_FromDouble(total);
+    gradients found = {PyList_New(0), 0, NULL};
+    if (found.arrays != NULL && gd_walk(arg[0], NULL, gradient_leaf, &found) == 0 &&
+        refuse_overlap(&found, arg[0]) == 0)
+        result = PyFloat_FromDouble(found.norm);
+    if (result != NULL && found.norm > limit)
+        scale_gradients(found.arrays, limit / found.norm);
+    gd_free(found.spans);
+    Py_XDECREF(found.arrays);
+    return result;
 }
 
 PyMethodDef gd_function_methods[] = {

@@ -40,38 +40,33 @@ static void optimizer_dealloc(PyObject *object)
 
 /* ---- Every step ------------------------------------------------------------------------------ */
 
-/* 0 where [low, high) meets no bound parameter: the nearest one at or below it ends before it, and
- * the next one starts behind it. */
-static bool meets_params(const optimizer *self, const char *low, const char *high)
-{
-    size_t first = 0, last = self->addressed;
-    while (first < last) {
-        const size_t middle = first + (last - first) / 2;
-        const gd_array *a = &self->step.arrays[self->by_address[middle]];
-        if ((const char *)a->p + a->size * a->real_size <= low)
-            first = middle + 1;
-        else
-            last = middle;
-    }
-    return first < self->addressed && low < high &&
-           (const char *)self->step.arrays[self->by_address[first]].p < high;
-}
-
 typedef struct {
     optimizer *self;
     size_t next; /* number of the array that comes */
 } step_walk;
 
-static int refuse_other(const gd_path *path, const char *what)
+#define BELONGS                                                                                  \
+    "an optimizer belongs to the arrays of its first step: make one call with a list of all "    \
+    "arrays, or one optimizer each (reset() starts anew)"
+
+/* Whether this is the bound array: its memory, and the type and shape of the first step. What was
+ * recorded then is asked too, because an array can be resized or given another type in place. */
+static bool is_bound(const gd_array *a, PyArrayObject *bound, PyArrayObject *array)
 {
-    PyObject *name = gd_path_text("params", path);
-    if (name != NULL)
-        PyErr_Format(PyExc_ValueError,
-                     "%U %s; an optimizer belongs to the arrays of its first step: make one call "
-                     "with a list of all arrays, or one optimizer each (reset() starts anew)",
-                     name, what);
-    Py_XDECREF(name);
-    return -1;
+    return PyArray_DATA(array) == a->p && (size_t)PyArray_SIZE(array) == a->size &&
+           (size_t)PyArray_ITEMSIZE(array) == a->real_size &&
+           PyArray_NDIM(array) == PyArray_NDIM(bound) &&
+           PyArray_CompareLists(PyArray_DIMS(array), PyArray_DIMS(bound), PyArray_NDIM(bound));
+}
+
+static int refuse_other(const gd_path *path, PyArrayObject *array, PyArrayObject *bound)
+{
+    char now[96], then[96];
+    gd_shape_text(PyArray_NDIM(array), PyArray_DIMS(array), now, sizeof now);
+    gd_shape_text(PyArray_NDIM(bound), PyArray_DIMS(bound), then, sizeof then);
+    return gd_refuse(PyExc_ValueError, "params", path,
+                     "is another array (%S %s) than at the first step (%S %s); " BELONGS,
+                     (PyObject *)PyArray_DESCR(array), now, (PyObject *)PyArray_DESCR(bound), then);
 }
 
 static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
@@ -79,31 +74,25 @@ static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_pa
     step_walk *at = context;
     optimizer *self = at->self;
     gd_buffer p, g;
-    if (gd_step_param(param, path, &p) < 0)
+    if (gd_step_param(param, "params", path, &p) < 0)
         return -1;
     if (at->next >= self->step.array_count)
-        return refuse_other(path, "is one array more than at the first step");
+        return gd_refuse(PyExc_ValueError, "params", path,
+                         "is one array more than the %zu of the first step; " BELONGS,
+                         self->step.array_count);
     gd_array *a = &self->step.arrays[at->next];
     PyArrayObject *bound = gd_array_at(self->arrays, at->next);
     PyArrayObject *array = (PyArrayObject *)param;
-    if (p.data != a->p || p.type != PyArray_TYPE(bound) ||
-        PyArray_NDIM(array) != PyArray_NDIM(bound) ||
-        !PyArray_CompareLists(PyArray_DIMS(array), PyArray_DIMS(bound), PyArray_NDIM(bound)))
-        return refuse_other(path,
-                            "is another array (memory, dtype or shape) than at the first step");
+    if (!is_bound(a, bound, array))
+        return refuse_other(path, array, bound);
     if (gd_step_grad(grad, array, path, &g, &self->numbers[at->next]) < 0)
         return -1;
     const char *bytes = g.data;
-    if (meets_params(self, bytes, bytes + g.size * a->real_size)) {
-        PyObject *name = gd_path_text("grads", path);
-        if (name != NULL)
-            PyErr_Format(PyExc_ValueError,
-                         "%U shares memory with a parameter, which the step would overwrite while "
-                         "reading it; a gradient has memory of its own: pass a copy",
-                         name);
-        Py_XDECREF(name);
-        return -1;
-    }
+    if (gd_spans_meet(self->taken, self->taken_count, bytes, bytes + g.size * a->real_size))
+        return gd_refuse(PyExc_ValueError, "grads", path,
+                         "shares memory with a parameter or the optimizer's state, which the step "
+                         "would overwrite while reading it; a gradient has memory of its own: pass "
+                         "a copy");
     a->g = g.data;
     self->grads[at->next++] = Py_NewRef(grad); /* a schedule or a thread may empty the container */
     return 0;
@@ -133,35 +122,18 @@ static int read_rates(optimizer *self)
     return 0;
 }
 
-typedef struct {
-    size_t left;
-    PyObject *name;
-} named_leaf;
-
-static int name_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
-{
-    named_leaf *wanted = context;
-    (void)param, (void)grad;
-    if (wanted->left-- > 0)
-        return 0;
-    wanted->name = gd_path_text("grads", path);
-    return -1;
-}
-
 static int raise_nonfinite(optimizer *self, PyObject *params)
 {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &gd_module_def);
-    named_leaf wanted = {self->step.nonfinite, NULL};
-    if (module == NULL)
-        return -1;
-    gd_walk(params, NULL, name_leaf, &wanted);
-    const gd_module_state *state = PyModule_GetState(module);
-    if (wanted.name != NULL)
+    PyObject *name = module != NULL ? gd_leaf_name(params, "grads", self->step.nonfinite) : NULL;
+    if (name != NULL) {
+        const gd_module_state *state = PyModule_GetState(module);
         PyErr_Format(state->nonfinite_error,
                      "%U holds a NaN or an infinity at step %lld; nothing was changed (lower lr, "
                      "clip the gradients, scale the inputs, or on_nonfinite='skip')",
-                     wanted.name, (long long)(self->t + 1));
-    Py_XDECREF(wanted.name);
+                     name, (long long)(self->t + 1));
+    }
+    Py_XDECREF(name);
     return -1;
 }
 
@@ -194,7 +166,9 @@ static int run_step(optimizer *self, PyObject *params, PyObject *grads)
     if (status == 0)
         status = gd_walk(params, grads, step_leaf, &at);
     if (status == 0 && at.next != self->step.array_count)
-        status = refuse_other(NULL, "hold fewer arrays than at the first step");
+        status = gd_refuse(PyExc_ValueError, "params", NULL,
+                           "holds %zu arrays, not the %zu of the first step; " BELONGS, at.next,
+                           self->step.array_count);
     if (status == 0)
         status = read_rates(self);
     if (status == 0)
@@ -250,14 +224,14 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
     static const char *const names[] = {"params", "grads", "loss", "closure", "trace", NULL};
     optimizer *self = (optimizer *)object;
     PyObject *arg[5], *grads = NULL;
-    if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0 ||
-        gd_optimizer_refuse_busy(self) < 0)
+    if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0)
         return NULL;
-    if (self->step.groups == NULL)
-        return PyErr_Format(PyExc_RuntimeError, "the optimizer was not initialised");
     const int trace = arg[4] != NULL ? PyObject_IsTrue(arg[4]) : 0;
-    if (trace < 0)
+    if (trace < 0 || gd_optimizer_refuse_busy(self) < 0)
         return NULL;
+    if (self->step.groups == NULL || self->rates == NULL)
+        return PyErr_Format(PyExc_RuntimeError, "the optimizer was not initialised: a subclass "
+                                                "calls super().__init__() first");
     self->busy = true;
     if (arg[1] != NULL && arg[1] != Py_None)
         grads = Py_NewRef(arg[1]);
@@ -283,39 +257,66 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
 
 /* ---- State ----------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(state_doc, "_state()\n--\n\nThe live state arrays, a tuple per parameter, or None.");
+PyDoc_STRVAR(state_doc, "_state()\n--\n\nA list of the live state arrays, a tuple per parameter, "
+                        "or None.");
 
 static PyObject *optimizer_state(PyObject *object, PyObject *unused)
 {
     const optimizer *self = (optimizer *)object;
     (void)unused;
-    return Py_NewRef(self->state != NULL ? self->state : Py_None);
+    return self->state != NULL ? PyList_GetSlice(self->state, 0, PY_SSIZE_T_MAX)
+                               : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(restore_doc, "_restore(t, state)\n--\n\nTake a step count and state arrays (a list of "
                           "tuples, or None) and unbind.");
 
-static PyObject *optimizer_restore(PyObject *object, PyObject *args)
+/* A copy of a list of tuples of arrays (None: NULL), which nobody else can change; -1 with an
+ * exception where it is none. */
+static int read_state(PyObject *value, PyObject **state)
 {
-    optimizer *self = (optimizer *)object;
-    long long t;
-    PyObject *state;
-    if (gd_optimizer_refuse_busy(self) < 0 || !PyArg_ParseTuple(args, "LO", &t, &state))
-        return NULL;
-    for (Py_ssize_t i = 0; state != Py_None && i < PyList_Size(state); i++) {
-        PyObject *states = PyList_GET_ITEM(state, i);
-        bool sound = PyTuple_Check(states) && PyTuple_GET_SIZE(states) <= GD_MAX_STATES;
+    *state = NULL;
+    if (value == Py_None)
+        return 0;
+    PyObject *list = PyList_Check(value) ? PyList_GetSlice(value, 0, PY_SSIZE_T_MAX) : NULL;
+    bool sound = list != NULL;
+    for (Py_ssize_t i = 0; sound && i < PyList_GET_SIZE(list); i++) {
+        PyObject *states = PyList_GET_ITEM(list, i);
+        sound = PyTuple_Check(states) && PyTuple_GET_SIZE(states) <= GD_MAX_STATES;
         for (Py_ssize_t k = 0; sound && k < PyTuple_GET_SIZE(states); k++)
             sound = PyArray_Check(PyTuple_GET_ITEM(states, k));
-        if (!sound)
-            return PyErr_Format(PyExc_TypeError, "_restore: state is a list of tuples of arrays");
     }
-    if (PyErr_Occurred())
+    if (sound) {
+        *state = list;
+        return 0;
+    }
+    Py_XDECREF(list);
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "_restore: state is a list of tuples of arrays, or None");
+    return -1;
+}
+
+static PyObject *optimizer_restore(PyObject *object, PyObject *args)
+{
+    const long long most_steps = 1LL << 53; /* beyond, t is not exact as a double */
+    optimizer *self = (optimizer *)object;
+    long long t;
+    PyObject *value, *state;
+    if (!PyArg_ParseTuple(args, "LO", &t, &value) || gd_optimizer_refuse_busy(self) < 0)
         return NULL;
+    if (t < 0 || t > most_steps)
+        return PyErr_Format(PyExc_ValueError,
+                            "t is %lld; a number of steps, 0 to 2**53, is accepted", t);
+    if (read_state(value, &state) < 0)
+        return NULL;
+    /* Released at the end: what runs then (a subclass's __del__) finds everything in place. */
+    PyObject *arrays = Py_XNewRef(self->arrays), *state_before = self->state;
     gd_optimizer_unbind(self);
     self->t = t;
     self->step.measured = false;
-    Py_XSETREF(self->state, state != Py_None ? Py_NewRef(state) : NULL);
+    self->state = state;
+    Py_XDECREF(arrays);
+    Py_XDECREF(state_before);
     Py_RETURN_NONE;
 }
 

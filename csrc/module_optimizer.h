@@ -15,9 +15,9 @@ typedef struct {
     PyObject *arrays; /* list of the bound parameter arrays, NULL while unbound */
     PyObject *state;  /* list of tuples of state arrays, NULL before the first step */
     double *numbers;  /* per array: room for a gradient that is a number */
-    size_t *by_address; /* numbers of the arrays that are not empty, in the order of their memory */
-    size_t addressed;
     PyObject **grads; /* the gradients of the step under way, owned */
+    gd_span *taken;   /* memory of the bound arrays and of their state, by address */
+    size_t taken_count;
     int64_t t;
     size_t elements;
     nonfinite_rule on_nonfinite;
@@ -30,7 +30,8 @@ int gd_optimizer_refuse_busy(const optimizer *self);
 /* The method _configure: take the settings; on an error the old ones stay. */
 PyObject *gd_optimizer_configure(PyObject *object, PyObject *args);
 
-/* Bind to the arrays of params and fill or check their state; -1 with an exception, and unbound. */
+/* Bind to the arrays of params and make their state, from the loaded one where there is one; -1
+ * with an exception, and unbound. */
 int gd_optimizer_bind(optimizer *self, PyObject *params);
 
 /* Forget the arrays, keep state and t. Cannot fail. */

@@ -45,6 +45,10 @@ static int read_group(const gd_rule *rule, gd_dialect dialect, PyObject *setting
     int frozen;
     gd_variant variant;
     memset(group, 0, sizeof *group);
+    if (!PyTuple_Check(settings)) {
+        PyErr_Format(PyExc_TypeError, "_configure: a group is a tuple, not %R", settings);
+        return -1;
+    }
     if (!PyArg_ParseTuple(settings, "O!ddp", &PyTuple_Type, &hypers, &group->clip_value,
                           &group->clip_norm, &frozen))
         return -1;
@@ -72,11 +76,11 @@ static int read_group(const gd_rule *rule, gd_dialect dialect, PyObject *setting
 }
 
 /* While there is state, a setting that asks for other state arrays cannot be taken. */
-static int same_states(const optimizer *self, const gd_group *groups, size_t count)
+static int same_states(const optimizer *self, int rule, const gd_group *groups, size_t count)
 {
     if (self->state == NULL)
         return 0;
-    bool same = count == self->step.group_count;
+    bool same = rule == (int)self->step.rule && count == self->step.group_count;
     for (size_t i = 0; same && i < count; i++)
         same = groups[i].variant == self->step.groups[i].variant;
     if (!same)
@@ -92,8 +96,7 @@ PyObject *gd_optimizer_configure(PyObject *object, PyObject *args)
     PyObject *settings, *rates;
     int rule, dialect, maximize, on_nonfinite;
     double global_clip_norm;
-    if (gd_optimizer_refuse_busy(self) < 0 ||
-        !PyArg_ParseTuple(args, "iipidO!O!", &rule, &dialect, &maximize, &on_nonfinite,
+    if (!PyArg_ParseTuple(args, "iipidO!O!", &rule, &dialect, &maximize, &on_nonfinite,
                           &global_clip_norm, &PyTuple_Type, &settings, &PyTuple_Type, &rates))
         return NULL;
     if (rule < 0 || rule >= GD_OPTIMIZERS || dialect < 0 || dialect >= GD_DIALECTS ||
@@ -108,7 +111,9 @@ PyObject *gd_optimizer_configure(PyObject *object, PyObject *args)
     for (size_t i = 0; status == 0 && i < count; i++)
         status = read_group(&gd_rules[rule], (gd_dialect)dialect,
                             PyTuple_GET_ITEM(settings, (Py_ssize_t)i), &groups[i]);
-    if (status < 0 || same_states(self, groups, count) < 0) {
+    /* Reading numbers may run user code or let a thread start a step: busy is asked after it. */
+    if (status < 0 || gd_optimizer_refuse_busy(self) < 0 ||
+        same_states(self, rule, groups, count) < 0) {
         gd_free(groups);
         return NULL;
     }

@@ -46,10 +46,10 @@ static PyObject *function_row(const gd_function_row *row)
             Py_CLEAR(params);
         Py_XDECREF(value);
     }
-    return Py_BuildValue("{s:s,s:s,s:s,s:N,s:N,s:s,s:s}", "name", row->name, "aliases",
+    return Py_BuildValue("{s:s,s:s,s:s,s:N,s:N,s:s,s:s,s:s}", "name", row->name, "aliases",
                          row->aliases, "kind", kinds[row->kind], "reads_z",
                          PyBool_FromLong(row->reads_z), "params", params, "paper", row->paper,
-                         "help", row->help);
+                         "help", row->help, "example", row->example);
 }
 
 /* Steals row; -1 where it is NULL or cannot be added. */

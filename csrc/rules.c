@@ -74,15 +74,16 @@ const gd_rule gd_rules[GD_OPTIMIZERS] = {
 #define PARAM(name, value) {#name, value},
 #define FROM_Z true
 #define FROM_Y false
-#define ACTIVATION(name, kind, reads, params, paper, help)                                       \
-    [GD_ACTIVATION_##name] = {#name, "", GD_##kind, reads, {params{NULL, 0}}, paper, help},
+#define ACTIVATION(name, kind, reads, params, paper, help, example)                              \
+    [GD_ACTIVATION_##name] = {#name, "",   GD_##kind, reads, {params{NULL, 0}},                  \
+                              paper, help, example},
 const gd_function_row gd_activation_rows[GD_ACTIVATIONS] = {
 #include "ops.def"
 };
 
 #define PARAM(name, value) {#name, value},
 #define LOSS(name, aliases, kind, params, paper, help)                                           \
-    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0}}, paper, help},
+    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0}}, paper, help, ""},
 const gd_function_row gd_loss_rows[GD_LOSSES] = {
 #include "ops.def"
 };

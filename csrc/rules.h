@@ -55,6 +55,7 @@ typedef struct {
     bool reads_z; /* activations: the gradient needs z, not y */
     gd_parameter_default param[GD_MAX_PARAMS + 1]; /* ends where name is NULL */
     const char *paper, *help;
+    const char *example; /* activations: what becomes of [-1.0, 0.0, 2.0] */
 } gd_function_row;
 
 extern const gd_rule gd_rules[GD_OPTIMIZERS];

@@ -27,6 +27,7 @@ COMMON: dict[str, Any] = {
     "on_nonfinite": "ignore",
     "groups": (),
 }
+LIMITS = ("clip_value", "clip_norm", "global_clip_norm")
 GROUP_COMMON = ("clip_value", "clip_norm")
 OTHER_NAMES = {
     "learning_rate": "lr",
@@ -145,6 +146,8 @@ class Optimizer(_core.Optimizer):
     _hypers: ClassVar[dict[str, Mapping[str, Any]]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "_hypers"):
+            raise TypeError("Optimizer has no rule; make one of its subclasses, such as gd.SGD")
         given = self._named(args, kwargs)
         dialect = given.get("dialect", "torch")
         if dialect not in DIALECTS:
@@ -159,11 +162,8 @@ class Optimizer(_core.Optimizer):
                 )
             self._settings[name] = self._clean(name, value)
         for name, default in COMMON.items():
-            self._settings[name] = given.get(name, default)
-        groups = self._settings["groups"] or ()
-        if isinstance(groups, Mapping) or not isinstance(groups, Sequence):
-            raise TypeError(f"{self._title()}: groups is {groups!r}; a list of dicts is accepted")
-        self._groups = [Group(self, self._check_group(group)) for group in groups]
+            self._settings[name] = self._clean(name, given.get(name, default))
+        self._groups = self._make_groups(self._settings["groups"])
         self._row_names: list[tuple[str, ...]] | None = None
         self._sync()
 
@@ -199,14 +199,18 @@ class Optimizer(_core.Optimizer):
 
     @classmethod
     def _clean(cls, name: str, value: Any) -> Any:
-        """Return a hyper-parameter in its one form: float, bool, pair, or schedule for lr."""
-        hyper = cls._hypers[name]
+        """Return a setting in its one form: float, bool, pair, None, or schedule for lr."""
+        hyper = cls._hypers.get(name, {})
         if name == "lr" and callable(value):
             return value
-        if hyper["domain"] == "boolean":
+        if name in ("maximize", "frozen") or hyper.get("domain") == "boolean":
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{cls._title()}: {name} is {value!r}; True or False is accepted")
             return bool(value)
+        if name in LIMITS:
+            return None if value is None else cls._limit(name, value)
+        if not hyper:
+            return value
         if hyper["count"] == 1:
             return as_number(cls._title(), name, value)
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
@@ -215,6 +219,13 @@ class Optimizer(_core.Optimizer):
                 f" {hyper['defaults'][0]}"
             )
         return tuple(as_number(cls._title(), f"{name}[{i}]", v) for i, v in enumerate(value))
+
+    def _make_groups(self, groups: object) -> list[Group]:
+        if groups is None:
+            return []
+        if isinstance(groups, str) or not isinstance(groups, Sequence):
+            raise TypeError(f"{self._title()}: groups is {groups!r}; a list of dicts is accepted")
+        return [Group(self, self._check_group(group)) for group in groups]
 
     def _check_group(self, group: object) -> dict[str, Any]:
         """Return a group's settings cleaned; refuse names that a group does not have."""
@@ -228,19 +239,18 @@ class Optimizer(_core.Optimizer):
         for name, value in group.items():
             if name not in known:
                 raise unknown_name(f"{self._title()}, a group", name, known)
-            clean[name] = self._clean(name, value) if name in self._hypers else value
+            clean[name] = self._clean(name, value)
         if isinstance(clean["params"], str | int):
             clean["params"] = [clean["params"]]
         return clean
 
-    def _limit(self, name: str, value: Any) -> float:
-        """Return a clipping limit; None is no limit."""
-        if value is None:
-            return math.inf
-        limit = as_number(self._title(), name, value)
+    @classmethod
+    def _limit(cls, name: str, value: Any) -> float:
+        """Return a clipping limit as a float."""
+        limit = as_number(cls._title(), name, value)
         if not 0 < limit < math.inf:
             raise ValueError(
-                f"{self._title()}: {name} is {value!r}; a finite number > 0, or None, is accepted"
+                f"{cls._title()}: {name} is {value!r}; a finite number > 0, or None, is accepted"
             )
         return limit
 
@@ -252,13 +262,14 @@ class Optimizer(_core.Optimizer):
             if name == "lr" and callable(value):
                 value = 0.0
             flat.extend(value if isinstance(value, tuple) else [float(value)])
-        clip = [self._limit(name, settings[name]) for name in GROUP_COMMON]
-        if sum(map(math.isfinite, clip)) + (self._settings["global_clip_norm"] is not None) > 1:
+        limits = [settings[name] for name in GROUP_COMMON]
+        if sum(x is not None for x in (*limits, self._settings["global_clip_norm"])) > 1:
             raise ValueError(
                 f"{self._title()}: more than one of clip_value, clip_norm and global_clip_norm is"
                 " given; one is accepted"
             )
-        return (tuple(flat), *clip, bool(settings.get("frozen", False)))
+        clip = [math.inf if limit is None else limit for limit in limits]
+        return (tuple(flat), *clip, settings.get("frozen", False))
 
     def _sync(self) -> None:
         """Hand all settings to C, which checks their domains and refuses as a whole."""
@@ -276,7 +287,7 @@ class Optimizer(_core.Optimizer):
                 DIALECTS.index(settings["dialect"]),
                 bool(settings["maximize"]),
                 NONFINITE.index(settings["on_nonfinite"]),
-                self._limit("global_clip_norm", settings["global_clip_norm"]),
+                math.inf if settings["global_clip_norm"] is None else settings["global_clip_norm"],
                 tuple(self._core_group(s) for s in everything),
                 rates,
             )
@@ -348,9 +359,9 @@ class Optimizer(_core.Optimizer):
         groups_before = self._groups
         try:
             for name, value in params.items():
-                self._settings[name] = self._clean(name, value) if name in self._hypers else value
+                self._settings[name] = self._clean(name, value)
             if "groups" in params:
-                self._groups = [Group(self, self._check_group(g)) for g in params["groups"] or ()]
+                self._groups = self._make_groups(params["groups"])
             if self._settings["dialect"] not in DIALECTS:
                 raise ValueError(f"{self._title()}: dialect must be one of {DIALECTS}")
             self._sync()
@@ -393,15 +404,18 @@ class Optimizer(_core.Optimizer):
                 raise ValueError(
                     f"{self._title()}: the state's {key} is {state.get(key)!r}; {own!r} is wanted"
                 )
+        t = state.get("t")
+        if not isinstance(t, int | np.integer) or t < 0:
+            raise ValueError(f"{self._title()}: the state's t is {t!r}; an integer >= 0 is wanted")
         names = {self._state_names(group) for group in range(1 + len(self._groups))}
-        rows = state["state"]
+        rows = state.get("state")
         if rows is not None and any(tuple(row) not in names for row in rows):
             raise ValueError(
                 f"{self._title()}: the state holds {[*rows[0]]}; {sorted(names)} is wanted"
                 " (other settings, such as momentum, need other arrays)"
             )
         copies = rows and [tuple(np.array(a, order="K") for a in row.values()) for row in rows]
-        self._restore(int(state["t"]), copies if rows is not None else None)
+        self._restore(int(t), copies if rows is not None else None)
         self._row_names = [tuple(row) for row in rows] if rows and self._groups else None
 
     def reset(self) -> None:

@@ -34,8 +34,7 @@ def _signature(row: dict[str, Any]) -> inspect.Signature:
     """Hyper-parameters by position or name with torch's defaults, the rest by name."""
     kind = inspect.Parameter
     hypers = [
-        kind(h["name"], kind.POSITIONAL_OR_KEYWORD, default=h["defaults"][0])
-        for h in row["hypers"]
+        kind(h["name"], kind.POSITIONAL_OR_KEYWORD, default=h["defaults"][0]) for h in row["hypers"]
     ]
     common = [
         kind(name, kind.KEYWORD_ONLY, default=None if name == "groups" else value)

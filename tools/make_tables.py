@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def optimizer_table() -> str:
     """A Markdown line per row: class, help, settings with torch's defaults, paper."""
-    lines = ["| optimizer | what it does | settings (torch's defaults) | source |", "|---|---|---|---|"]
+    lines = [
+        "| optimizer | what it does | settings (torch's defaults) | source |",
+        "|---|---|---|---|",
+    ]
     for row in _core.OPTIMIZERS:
         settings = ", ".join(f"{h['name']} {h['defaults'][0]}" for h in row["hypers"])
         lines.append(f"| `gd.{row['class']}` | {row['help']} | {settings} | {row['paper']} |")
@@ -23,7 +26,8 @@ def optimizer_table() -> str:
 def replaced(text: str, mark: str, content: str) -> str:
     """Put content between the begin and end comments of a mark."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    assert begin in text and end in text, mark
+    assert begin in text, mark
+    assert end in text, mark
     head, rest = text.split(begin)
     return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"
 

@@ -13,6 +13,7 @@ double, as in C.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def adam(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) ->
     of the raw ones in torch and Keras, of the corrected ones, ``v / c2``, in optax.
     """
     lr, eps, (b1, b2) = h["lr"], h["eps"], h["betas"]
-    c1, c2 = 1 - b1**t, 1 - b2**t
+    c1, c2 = _correction(b1, t), _correction(b2, t)
     m = b1 * state["m"] + (1 - b1) * g
     v = b2 * state["v"] + (1 - b2) * (g * g)
     table = {"g": g, "m": m, "v": v}
@@ -126,6 +127,13 @@ def adam(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) ->
     update = step * m_hat / denominator
     table.update(denominator=denominator, effective_lr=step / denominator, update=update)
     return {**table, "p": p - update}
+
+
+def _correction(beta: float, t: int) -> float:
+    """Return ``1 - beta^t``; of a float in the form that keeps all digits at small t."""
+    if isinstance(beta, float):
+        return -math.expm1(t * math.log(beta)) if beta > 0 else 1.0
+    return 1 - beta**t
 
 
 def _root(square: Array, eps: float, dialect: str) -> Array:
@@ -153,8 +161,8 @@ ROWS: dict[str, Any] = {row["name"]: row for row in _core.OPTIMIZERS}
 INITIAL = {"adagrad": {"a": "initial_accumulator_value"}}
 
 
-class _Initial(dict[str, Array]):
-    """The state before the first step: whatever array a rule asks for, filled."""
+class InitialState(dict[str, Array]):
+    """The state of `p` before the first step: whatever array a rule asks for, filled."""
 
     def __init__(self, name: str, p: Array, settings: Settings) -> None:
         self._values = {state: settings[own] for state, own in INITIAL.get(name, {}).items()}
@@ -205,7 +213,7 @@ def step(
     (array([2.]), array([0.8]))
     """
     if state is None:
-        state = _Initial(name, p, settings)
+        state = InitialState(name, p, settings)
     decay = settings.get("weight_decay", 0)
     before: Table = {}
     with np.errstate(all="ignore"):

@@ -1,0 +1,198 @@
+"""What the tests of the optimizers share: every configuration of every row of the table, and exact
+numbers that carry the error bound of the design.
+
+Nothing here names a row. A case is a class, a dialect and settings: each flag on and off, each
+setting that is off (0) by default on and off, each setting bounded to [0, 1) at its default and at
+0. What the constructor itself refuses is no case.
+"""
+
+import hashlib
+import itertools
+import json
+
+import mpmath
+import numpy as np
+
+import gdcore as gd
+from gdcore import _core
+from gdcore._optimizer import DIALECTS
+
+ROWS = {row["name"]: row for row in _core.OPTIMIZERS}
+STEPS = (1, 2, 10, 1000, 10**6)
+
+
+def choices(hyper):
+    """Values to try for one hyper-parameter."""
+    if hyper["domain"] == "boolean":
+        return (False, True)
+    if hyper["count"] == 1 and hyper["defaults"][0] == 0:
+        return (0.0, 0.75)
+    return (None,)
+
+
+def settings_of(row):
+    """Every combination of settings by name; what is left out is at its default."""
+    names = [hyper["name"] for hyper in row["hypers"]]
+    for values in itertools.product(*map(choices, row["hypers"])):
+        yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    for hyper in row["hypers"]:
+        if hyper["domain"] == "unit":
+            yield {hyper["name"]: 0.0 if hyper["count"] == 1 else (0.0,) * hyper["count"]}
+
+
+def accepted(row, settings):
+    try:
+        getattr(gd, row["class"])(**settings)
+    except ValueError:
+        return False
+    return True
+
+
+CASES = [
+    (name, {"lr": 0.02, **settings, "dialect": dialect})
+    for name, row in ROWS.items()
+    for dialect in DIALECTS
+    for settings in settings_of(row)
+    if accepted(row, {"lr": 0.02, **settings, "dialect": dialect})
+]
+
+
+def label(case):
+    """Name of a case: the row, the dialect, and what is not torch's default."""
+    name, settings = case
+    usual = {hyper["name"]: hyper["defaults"][0] for hyper in ROWS[name]["hypers"]}
+    shown = [f"{k}={v}" for k, v in settings.items() if k in usual and v != usual[k] and k != "lr"]
+    return "-".join([name, settings["dialect"], *shown])
+
+
+def make(case, **more):
+    name, settings = case
+    return getattr(gd, ROWS[name]["class"])(**{**settings, **more})
+
+
+def stepped(opt, p, grads):
+    """The parameter after one step for each gradient, and the optimizer's state by name."""
+    p = p.copy()
+    for g in grads:
+        opt.step(p, g)
+    return p, opt.state_dict()["state"][0]
+
+
+def fingerprints():
+    """A digest of the bits that each case gives, by name of the case: to compare levels."""
+    rng = np.random.default_rng(20)
+    found = {}
+    for case, dtype in itertools.product(CASES, (np.float32, np.float64)):
+        draws = rng.normal(size=(6, 1003)) * 10.0 ** rng.integers(-6, 6, size=(6, 1003))
+        p, *grads = draws.astype(dtype)
+        p, state = stepped(make(case, maximize=True), p, grads)
+        digest = hashlib.sha256(b"".join(a.tobytes() for a in (p, *state.values())))
+        found[f"{label(case)}-{np.dtype(dtype)}"] = digest.hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps({"level": _core.level(), "bits": fingerprints()}))
+
+
+# ---- Exact numbers with the error that a float result may have -----------------------------------
+
+mpmath.mp.dps = 50
+mpf = mpmath.mpf
+
+
+class Bounded:
+    """An exact value, and how far the result in floating point may lie from it by the design.
+
+    An array that is updated (``updated``: state, and a multiple of it) may be off by 4 eps times
+    the sum of the absolute values of the terms of its last addition. Other operations pass on the
+    errors of what they read, and add the smallest normal number where they underflow. ``wild``
+    marks what leaves the range or divides by 0: exact values say nothing about it.
+    """
+
+    def __init__(self, value, dtype, error=0, updated=False, wild=False):
+        self.value, self.error = mpf(value), mpf(error)
+        self.dtype, self.updated = dtype, updated
+        info = np.finfo(dtype)
+        self.eps = mpf(float(info.eps))
+        if 0 < abs(self.value) < float(info.tiny):
+            self.error += float(info.tiny)
+        largest = mpf(float(info.max))
+        self.wild = wild or abs(self.value) + self.error >= largest
+
+    def _with(self, value, error, *others, updated=False, wild=False):
+        wild = wild or any(x.wild for x in (self, *others))
+        return Bounded(value, self.dtype, error, updated, wild)
+
+    def _other(self, other):
+        return other if isinstance(other, Bounded) else Bounded(other, self.dtype)
+
+    def __add__(self, other):
+        b = self._other(other)
+        error = self.error + b.error
+        if self.updated or b.updated:
+            error += 4 * self.eps * (abs(self.value) + abs(b.value))
+        return self._with(self.value + b.value, error, b)
+
+    def __mul__(self, other):
+        b = self._other(other)
+        error = self.error * (abs(b.value) + b.error) + abs(self.value) * b.error
+        return self._with(self.value * b.value, error, b, updated=self.updated or b.updated)
+
+    def __truediv__(self, other):
+        b = self._other(other)
+        low = abs(b.value) - b.error
+        if low <= 0:
+            return self._with(0, 0, b, wild=True)
+        error = (self.error + abs(self.value) * b.error / abs(b.value)) / low
+        return self._with(self.value / b.value, error, b)
+
+    def sqrt(self):
+        if self.value < 0:
+            return self._with(0, 0, wild=True)
+        low = self.value - self.error
+        error = (
+            mpmath.sqrt(self.value) - mpmath.sqrt(low)
+            if low > 0
+            else mpmath.sqrt(self.value + self.error)
+        )
+        return self._with(mpmath.sqrt(self.value), error)
+
+    def __ge__(self, other):
+        """Which is larger; where the errors overlap either may win, so both get the larger one."""
+        b = self._other(other)
+        if abs(self.value - b.value) <= self.error + b.error:
+            self.error = b.error = max(self.error, b.error)
+        return self.value >= b.value
+
+    def __neg__(self):
+        return self * -1
+
+    def __sub__(self, other):
+        return self + self._other(other) * -1
+
+    def __rtruediv__(self, other):
+        return self._other(other) / self
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def bounded(array, error=0, updated=False):
+    """An array of floats, or of exact numbers with their errors, as an array of objects."""
+    dtype = array.dtype
+    cells = [Bounded(float(x), dtype, error * abs(float(x)), updated) for x in array.ravel()]
+    result = np.empty(array.shape, dtype=object)
+    result.ravel()[:] = cells
+    return result
+
+
+def exact_settings(opt):
+    """Settings with every number as an mpf of the same value."""
+
+    def exact(value):
+        if isinstance(value, tuple):
+            return tuple(map(exact, value))
+        return mpf(value) if isinstance(value, float) else value
+
+    return {name: exact(value) for name, value in opt.get_params().items()}
