@@ -19,7 +19,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 run: .venv/installed ## execute the notebooks and print the documents' figures beside gdcore's
-	$(BIN)/python tools/run_notebooks.py
+	PYTHONPATH=tools $(BIN)/python tools/run_notebooks.py
 
 test: .venv/installed ## the whole suite, with the peers that are installed
 	$(BIN)/$(PYTEST)

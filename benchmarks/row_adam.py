@@ -63,7 +63,8 @@ def triad(size: int, threads: int) -> Case:
     four = [np.full(size, 1e-8, np.float32) for _ in range(4)]
     passes = max(1, 2 * 10**7 // size)
     addresses = [a.ctypes.data for a in four]
-    return Case(partial(limits().triad, size, *addresses, threads, passes), None, passes, four)
+    call = partial(limits().triad, size, *addresses, threads, passes)
+    return Case(call, repeats=passes, keep=four)
 
 
 # ---- NumPy ------------------------------------------------------------

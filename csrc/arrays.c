@@ -5,8 +5,6 @@
  * they are or refused. The containers of parameters and gradients are walked in arrays_walk.c. */
 #include "arrays.h"
 
-#include <stdlib.h>
-
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room)
 {
     size_t used = (size_t)PyOS_snprintf(text, room, "(");
@@ -26,18 +24,27 @@ static const char *type_text(int type)
     return type == NPY_FLOAT32 ? "float32" : "float64";
 }
 
+/* By an interned name: a new string at every call would drive others out of the cache of types. */
+static bool has_attribute(PyObject *value, const char *name)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    const bool found = interned != NULL && PyObject_HasAttr(value, interned);
+    Py_XDECREF(interned);
+    return found;
+}
+
 /* Whether elements are hidden that a kernel would count: a masked array's. Attributes are asked of
  * subclasses alone. */
 static bool is_masked(PyArrayObject *array)
 {
-    return !PyArray_CheckExact(array) && PyObject_HasAttrString((PyObject *)array, "mask");
+    return !PyArray_CheckExact(array) && has_attribute((PyObject *)array, "mask");
 }
 
 static int refuse_masked(const char *name)
 {
     PyErr_Format(PyExc_TypeError,
                  "%s is a masked array, whose mask would be ignored; a plain array is accepted: "
-                 "%s.filled(0), and a sample_weight of 0 for what is masked",
+                 "%s.filled(0) gives one",
                  name, name);
     return -1;
 }
@@ -74,7 +81,8 @@ static void name_failure(const char *name)
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_Format(PyErr_GivenExceptionMatches(type, PyExc_TypeError) ? PyExc_TypeError
                                                                     : PyExc_ValueError,
-                 "%s cannot be read as an array of numbers: %S", name, value);
+                 "%s cannot be read as an array of numbers: %S", name,
+                 value != NULL ? value : type);
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
@@ -86,8 +94,9 @@ static PyArrayObject *convert(PyObject *value, const char *name)
 {
     if (PyArray_Check(value))
         return (PyArrayObject *)Py_NewRef(value);
-    if (PyObject_HasAttrString(value, "__dlpack__") &&
-        !PyObject_HasAttrString(value, "__array__")) {
+    const bool sequence = PyList_Check(value) || PyTuple_Check(value);
+    if (!sequence && !PyArray_CheckAnyScalar(value) && has_attribute(value, "__dlpack__") &&
+        !has_attribute(value, "__array__")) {
         PyObject *numpy = PyImport_ImportModule("numpy");
         PyObject *array =
             numpy != NULL ? PyObject_CallMethod(numpy, "from_dlpack", "O", value) : NULL;
@@ -95,7 +104,7 @@ static PyArrayObject *convert(PyObject *value, const char *name)
         return (PyArrayObject *)array;
     }
     PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(value);
-    if (array == NULL && (PyList_Check(value) || PyTuple_Check(value)) &&
+    if (array == NULL && sequence &&
         (PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_TypeError)))
         name_failure(name);
     return array;
@@ -166,32 +175,34 @@ PyArrayObject *gd_array_input(PyObject *value, const char *name, int type, const
         return array;
     const int target = type != NPY_NOTYPE ? type : is_real(found) ? found : NPY_FLOAT64;
     PyArrayObject *real =
-        (PyArrayObject *)PyArray_FROMANY((PyObject *)array, target, 0, 0,
-                                         PLAIN_COPY);
+        (PyArrayObject *)PyArray_FROMANY((PyObject *)array, target, 0, 0, PLAIN_COPY);
     Py_DECREF(array);
     return real;
 }
 
-static int check_labels(PyArrayObject *labels, const char *name, npy_intp classes)
+/* large: unsigned numbers beyond int64 have become negative ones, and are named as they were. */
+static int check_labels(PyArrayObject *labels, bool large, const char *name, npy_intp classes)
 {
     const npy_int64 *c = PyArray_DATA(labels);
-    for (npy_intp i = 0; i < PyArray_SIZE(labels); i++)
-        if (c[i] < 0 || c[i] >= classes) {
-            PyErr_Format(PyExc_ValueError,
-                         "%s holds the class number %lld at position %zd; numbers from 0 to %zd "
-                         "are accepted, one per column of y_pred",
-                         name, (long long)c[i], (Py_ssize_t)i, (Py_ssize_t)(classes - 1));
-            return -1;
-        }
-    return 0;
+    npy_intp i = 0;
+    while (i < PyArray_SIZE(labels) && c[i] >= 0 && c[i] < classes)
+        i++;
+    if (i == PyArray_SIZE(labels))
+        return 0;
+    char number[24];
+    PyOS_snprintf(number, sizeof number, large ? "%llu" : "%lld", (long long)c[i]);
+    PyErr_Format(PyExc_ValueError,
+                 "%s holds the class number %s at position %zd; numbers in [0, %zd) are accepted, "
+                 "one for each column of y_pred",
+                 name, number, (Py_ssize_t)i, (Py_ssize_t)classes);
+    return -1;
 }
 
 /* Reals that are whole numbers become int64; a fraction, a NaN or a huge value is refused. */
 static PyArrayObject *whole_numbers(PyArrayObject *array, const char *name)
 {
     PyArrayObject *reals =
-        (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_FLOAT64, 0, 0,
-                                         PLAIN_COPY);
+        (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_FLOAT64, 0, 0, PLAIN_COPY);
     PyArrayObject *labels =
         reals != NULL ? (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(reals),
                                                            PyArray_DIMS(reals), NPY_INT64)
@@ -220,16 +231,16 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
     PyArrayObject *array = as_array(value, name), *labels = NULL;
     if (array == NULL)
         return NULL;
+    const bool large = PyTypeNum_ISUNSIGNED(PyArray_TYPE(array));
     if (is_real(PyArray_TYPE(array)))
         labels = whole_numbers(array, name);
     else if (PyTypeNum_ISINTEGER(PyArray_TYPE(array)) || PyTypeNum_ISBOOL(PyArray_TYPE(array)))
-        labels = (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_INT64, 0, 0,
-                                                  PLAIN_COPY);
+        labels = (PyArrayObject *)PyArray_FROMANY((PyObject *)array, NPY_INT64, 0, 0, PLAIN_COPY);
     else
         PyErr_Format(PyExc_TypeError, "%s has dtype %S; class numbers are integers", name,
                      (PyObject *)PyArray_DESCR(array));
     Py_DECREF(array);
-    if (labels != NULL && check_labels(labels, name, classes) < 0)
+    if (labels != NULL && check_labels(labels, large, name, classes) < 0)
         Py_CLEAR(labels);
     return labels;
 }
@@ -334,43 +345,6 @@ int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, co
 
 /* ---- Arrays of a step ------------------------------------------------------------------------ */
 
-static int by_address(const void *a, const void *b)
-{
-    const gd_span *x = a, *y = b;
-    return (x->low > y->low) - (x->low < y->low);
-}
-
-size_t gd_sort_spans(gd_span *spans, size_t n)
-{
-    size_t left = 0;
-    for (size_t i = 0; i < n; i++)
-        if (spans[i].low < spans[i].high)
-            spans[left++] = spans[i];
-    qsort(spans, left, sizeof *spans, by_address);
-    return left;
-}
-
-const gd_span *gd_spans_overlap(const gd_span *spans, size_t n)
-{
-    for (size_t i = 1; i < n; i++)
-        if (spans[i].low < spans[i - 1].high)
-            return &spans[i - 1];
-    return NULL;
-}
-
-bool gd_spans_meet(const gd_span *spans, size_t n, const char *low, const char *high)
-{
-    size_t first = 0, last = n;
-    while (first < last) {
-        const size_t middle = first + (last - first) / 2;
-        if (spans[middle].high <= low)
-            first = middle + 1;
-        else
-            last = middle;
-    }
-    return first < n && low < high && spans[first].low < high;
-}
-
 static bool one_segment(PyArrayObject *array)
 {
     return PyArray_IS_C_CONTIGUOUS(array) || PyArray_IS_F_CONTIGUOUS(array);
@@ -390,7 +364,7 @@ static bool is_number(PyObject *value)
 {
     return PyArray_IsPythonNumber(value) || PyArray_IsScalar(value, Number) ||
            PyArray_IsScalar(value, Bool) ||
-           (PyNumber_Check(value) && !PyObject_HasAttrString(value, "__array__"));
+           (PyNumber_Check(value) && !has_attribute(value, "__array__"));
 }
 
 int gd_step_param(PyObject *value, const char *root, const gd_path *path, gd_buffer *buffer)

@@ -43,21 +43,6 @@ PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int 
 /* 0 where the two share no byte, else -1 with a ValueError. */
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name);
 
-/* Bytes [low, high) of the array of this number in its list. */
-typedef struct {
-    const char *low, *high;
-    size_t index;
-} gd_span;
-
-/* Sort by address, in place, and drop the empty ones; the number left. Cannot fail. */
-size_t gd_sort_spans(gd_span *spans, size_t n);
-
-/* Of sorted spans: the first that shares memory with the one behind it, else NULL. */
-const gd_span *gd_spans_overlap(const gd_span *spans, size_t n);
-
-/* Whether [low, high) meets one of the spans, which are sorted and do not overlap. */
-bool gd_spans_meet(const gd_span *spans, size_t n, const char *low, const char *high);
-
 /* "(3, 4)" into text; cannot fail, cuts what does not fit. */
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room);
 

@@ -167,4 +167,19 @@ void gd_set_allocator(void *(*allocate)(size_t), void (*release)(void *));
 void *gd_alloc(size_t count, size_t size);
 void gd_free(void *memory);
 
+/* Bytes [low, high) of the array of this number in its list. */
+typedef struct {
+    const char *low, *high;
+    size_t index;
+} gd_span;
+
+/* Sort by address, in place, and drop the empty ones; the number left. Cannot fail. */
+size_t gd_sort_spans(gd_span *spans, size_t n);
+
+/* Of sorted spans: the first that shares memory with the one behind it, else NULL. */
+const gd_span *gd_spans_overlap(const gd_span *spans, size_t n);
+
+/* Whether [low, high) meets one of the spans, which are sorted and do not overlap. */
+bool gd_spans_meet(const gd_span *spans, size_t n, const char *low, const char *high);
+
 #endif

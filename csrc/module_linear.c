@@ -151,8 +151,10 @@ static bool given(PyObject *value)
 /* A row of the table from an object of gdcore.activations or gdcore.losses. */
 static int read_function(PyObject *value, int count, gd_function *function)
 {
-    PyObject *spec = PyObject_GetAttrString(value, "_spec");
+    PyObject *name = PyUnicode_InternFromString("_spec");
+    PyObject *spec = name != NULL ? PyObject_GetAttr(value, name) : NULL;
     const int result = spec != NULL ? gd_function_from(spec, count, function) : -1;
+    Py_XDECREF(name);
     Py_XDECREF(spec);
     return result;
 }

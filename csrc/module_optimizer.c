@@ -98,13 +98,21 @@ static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_pa
     return 0;
 }
 
-/* The learning rates of the step to come, where a schedule gives them. */
+/* The learning rates of the step to come, where a schedule gives them. Groups that share one ask it
+ * once: a user's own may count its calls. */
 static int read_rates(optimizer *self)
 {
     for (size_t i = 0; i < self->step.group_count; i++) {
         PyObject *rate = PyTuple_GET_ITEM(self->rates, (Py_ssize_t)i);
         if (rate == Py_None)
             continue;
+        size_t first = 0;
+        while (PyTuple_GET_ITEM(self->rates, (Py_ssize_t)first) != rate)
+            first++;
+        if (first < i) {
+            self->step.groups[i].hyper[0] = self->step.groups[first].hyper[0];
+            continue;
+        }
         PyObject *t = PyLong_FromLongLong(self->t);
         PyObject *value = t != NULL ? PyObject_CallOneArg(rate, t) : NULL;
         Py_XDECREF(t);
@@ -198,7 +206,7 @@ static PyObject *call_closure(PyObject *closure)
 
 PyDoc_STRVAR(
     step_doc,
-    "step(params, grads=None, *, loss=None, closure=None, trace=False)\n--\n\n"
+    "step($self, params, grads=None, *, loss=None, closure=None, trace=False)\n--\n\n"
     "Update the parameters in place by one step.\n\n"
     "Parameters\n----------\n"
     "params : ndarray, or tuple, list or dict of them, any depth\n"
@@ -257,8 +265,8 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
 
 /* ---- State ----------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(state_doc, "_state()\n--\n\nA list of the live state arrays, a tuple per parameter, "
-                        "or None.");
+PyDoc_STRVAR(state_doc, "_state($self)\n--\n\nA list of the live state arrays, a tuple per "
+                        "parameter, or None.");
 
 static PyObject *optimizer_state(PyObject *object, PyObject *unused)
 {
@@ -268,8 +276,8 @@ static PyObject *optimizer_state(PyObject *object, PyObject *unused)
                                : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(restore_doc, "_restore(t, state)\n--\n\nTake a step count and state arrays (a list of "
-                          "tuples, or None) and unbind.");
+PyDoc_STRVAR(restore_doc, "_restore($self, t, state)\n--\n\nTake a step count and state arrays "
+                          "(a list of tuples, or None) and unbind.");
 
 /* A copy of a list of tuples of arrays (None: NULL), which nobody else can change; -1 with an
  * exception where it is none. */
@@ -320,8 +328,8 @@ static PyObject *optimizer_restore(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(names_doc, "_state_names(group=0)\n--\n\nNames of the state arrays of the group's "
-                        "variant of the rule.");
+PyDoc_STRVAR(names_doc, "_state_names($self, group=0)\n--\n\nNames of the state arrays of the "
+                        "group's variant of the rule.");
 
 static PyObject *optimizer_state_names(PyObject *object, PyObject *args)
 {
@@ -344,8 +352,8 @@ static PyObject *optimizer_state_names(PyObject *object, PyObject *args)
     return names;
 }
 
-PyDoc_STRVAR(rates_doc, "_rates()\n--\n\nThe learning rates of the last step: the optimizer's, "
-                        "then each group's.");
+PyDoc_STRVAR(rates_doc, "_rates($self)\n--\n\nThe learning rates of the last step: the "
+                        "optimizer's, then each group's.");
 
 static PyObject *optimizer_rates(PyObject *object, PyObject *unused)
 {
@@ -377,8 +385,8 @@ static PyObject *get_grad_norm(PyObject *object, void *closure)
 }
 
 PyDoc_STRVAR(configure_doc,
-             "_configure(rule, dialect, maximize, on_nonfinite, global_clip_norm, groups, rates)\n"
-             "--\n\nTake the settings; on an error the old ones stay.");
+             "_configure($self, rule, dialect, maximize, on_nonfinite, global_clip_norm, groups, "
+             "rates)\n--\n\nTake the settings; on an error the old ones stay.");
 
 static PyMethodDef optimizer_methods[] = {
     {"step", (PyCFunction)(void (*)(void))optimizer_step, METH_FASTCALL | METH_KEYWORDS, step_doc},

@@ -5,6 +5,8 @@
 
 #include "module.h"
 
+/* ---- Loops ----------------------------------------------------------------------------------- */
+
 enum { UFUNC_BLOCK = 512 }; /* elements of a strided operand that pass through the stack at once */
 
 static void gather(char *block, const char *from, npy_intp stride, size_t n, size_t size)
@@ -64,6 +66,9 @@ static void loop_f64(char **args, const npy_intp *dimensions, const npy_intp *st
     map(sizeof(double), forward_of(sizeof(double), row), args, dimensions, steps);
 }
 
+/* ---- Types ----------------------------------------------------------------------------------- */
+
+/* The type to compute in, or -1 with an exception. */
 static int loop_type(PyUFuncObject *ufunc, PyArrayObject *operand)
 {
     const int type = PyArray_TYPE(operand);
@@ -97,6 +102,50 @@ static int resolve(PyUFuncObject *ufunc, NPY_CASTING casting, PyArrayObject **op
     return 0;
 }
 
+/* ---- Docstrings ------------------------------------------------------------------------------ */
+
+/* Of a row: help, references or nothing, name, example. NumPy puts the signature in front. */
+static const char doc_format[] =
+    "%s, element by element.\n\n"
+    "Parameters\n----------\n"
+    "x : array-like\n"
+    "    float32 or float64; booleans and integers are read as float64.\n"
+    "out : ndarray, or tuple of one, optional\n"
+    "    Where to write, of a shape that x broadcasts to; may be x itself.\n"
+    "where : array-like of bool, optional\n"
+    "    Where to compute; elsewhere out keeps what it holds.\n"
+    "**kwargs\n"
+    "    Those of every NumPy ufunc: dtype, casting, order, subok, signature.\n\n"
+    "Returns\n-------\n"
+    "y : ndarray or NumPy scalar\n"
+    "    Of the shape of x; float32 for float32, else float64. IEEE 754 holds for infinities and\n"
+    "    NaN, and nothing warns.\n\n"
+    "Raises\n------\n"
+    "TypeError\n"
+    "    For float16, long double, complex and object.\n\n"
+    "%s%s%s"
+    "Examples\n--------\n"
+    ">>> gd.%s([-1.0, 0.0, 2.0])\n"
+    "array(%s)\n";
+
+static char docs[GD_ACTIVATIONS][sizeof doc_format + 256]; /* a ufunc keeps the pointer */
+
+/* Write the docstring of row i; -1 with an exception where it has no room. */
+static int write_doc(int i)
+{
+    const gd_function_row *row = &gd_activation_rows[i];
+    const bool cited = row->paper[0] != '\0';
+    const int length = PyOS_snprintf(docs[i], sizeof docs[i], doc_format, row->help,
+                                     cited ? "References\n----------\n" : "", row->paper,
+                                     cited ? "\n\n" : "", row->name, row->example);
+    if (length >= 0 && (size_t)length < sizeof docs[i])
+        return 0;
+    PyErr_Format(PyExc_ImportError, "the docstring of %s has no room", row->name);
+    return -1;
+}
+
+/* ---- The ufuncs ------------------------------------------------------------------------------ */
+
 static PyUFuncGenericFunction loops[] = {loop_f32, loop_f64};
 static const char loop_types[] = {NPY_FLOAT32, NPY_FLOAT32, NPY_FLOAT64, NPY_FLOAT64};
 static void *loop_data[GD_ACTIVATIONS][2];
@@ -108,8 +157,10 @@ int gd_add_ufuncs(PyObject *module)
         if (row->kind != GD_ELEMENTWISE)
             continue;
         loop_data[i][0] = loop_data[i][1] = (void *)row;
-        PyObject *ufunc = PyUFunc_FromFuncAndData(loops, loop_data[i], loop_types, 2, 1, 1,
-                                                  PyUFunc_None, row->name, row->help, 0);
+        PyObject *ufunc = write_doc(i) == 0
+                              ? PyUFunc_FromFuncAndData(loops, loop_data[i], loop_types, 2, 1, 1,
+                                                        PyUFunc_None, row->name, docs[i], 0)
+                              : NULL;
         if (ufunc == NULL)
             return -1;
         ((PyUFuncObject *)ufunc)->type_resolver = resolve;

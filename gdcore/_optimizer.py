@@ -10,14 +10,17 @@ import copy
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
 from gdcore import _core
 
+T = TypeVar("T")
+
 DIALECTS = ("torch", "keras", "optax")
 NONFINITE = ("ignore", "raise", "skip")
+WORDS = {"dialect": DIALECTS, "on_nonfinite": NONFINITE}
 COMMON: dict[str, Any] = {
     "maximize": False,
     "dialect": "torch",
@@ -121,16 +124,20 @@ class Group(MutableMapping[str, Any]):
         return repr(self._own)
 
 
-class Setting:
+class Setting(Generic[T]):
     """An attribute of an optimizer that is one of its settings."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @overload
+    def __get__(self, owner: None, kind: type[Optimizer]) -> Self: ...
+    @overload
+    def __get__(self, owner: Optimizer, kind: type[Optimizer]) -> T: ...
     def __get__(self, owner: Optimizer | None, kind: type[Optimizer]) -> Any:
         return self if owner is None else owner._settings[self.name]
 
-    def __set__(self, owner: Optimizer, value: Any) -> None:
+    def __set__(self, owner: Optimizer, value: T) -> None:
         owner.set_params(**{self.name: value})
 
 
@@ -149,9 +156,7 @@ class Optimizer(_core.Optimizer):
         if not hasattr(self, "_hypers"):
             raise TypeError("Optimizer has no rule; make one of its subclasses, such as gd.SGD")
         given = self._named(args, kwargs)
-        dialect = given.get("dialect", "torch")
-        if dialect not in DIALECTS:
-            raise ValueError(f"{self._title()}: dialect is {dialect!r}; accepted: {DIALECTS}")
+        dialect = self._clean("dialect", given.get("dialect", "torch"))
         self._settings: dict[str, Any] = {}
         for name, hyper in self._hypers.items():
             value = given.get(name, hyper["defaults"][DIALECTS.index(dialect)])
@@ -207,6 +212,8 @@ class Optimizer(_core.Optimizer):
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{cls._title()}: {name} is {value!r}; True or False is accepted")
             return bool(value)
+        if name in WORDS and value not in WORDS[name]:
+            raise ValueError(f"{cls._title()}: {name} is {value!r}; accepted: {WORDS[name]}")
         if name in LIMITS:
             return None if value is None else cls._limit(name, value)
         if not hyper:
@@ -274,11 +281,6 @@ class Optimizer(_core.Optimizer):
     def _sync(self) -> None:
         """Hand all settings to C, which checks their domains and refuses as a whole."""
         settings = self._settings
-        if settings["on_nonfinite"] not in NONFINITE:
-            raise ValueError(
-                f"{self._title()}: on_nonfinite is {settings['on_nonfinite']!r}; accepted:"
-                f" {NONFINITE}"
-            )
         everything = [settings, *self._groups]
         rates = tuple(s["lr"] if callable(s["lr"]) else None for s in everything)
         try:
@@ -311,7 +313,13 @@ class Optimizer(_core.Optimizer):
                     if numbers[i] not in (0, g):
                         raise ValueError(f"the parameter at {paths[i]!r} is in two groups")
                     numbers[i] = g
-        self._row_names = [self._state_names(g) for g in numbers]
+        names = [self._state_names(g) for g in numbers]
+        if self._state() is not None and self._row_names not in (None, names):
+            raise ValueError(
+                f"the state was saved with other groups: it holds {self._row_names} for the arrays,"
+                f" these groups need {names}"
+            )
+        self._row_names = names
         return numbers
 
     def _names_of(self, row: int) -> tuple[str, ...]:
@@ -362,8 +370,6 @@ class Optimizer(_core.Optimizer):
                 self._settings[name] = self._clean(name, value)
             if "groups" in params:
                 self._groups = self._make_groups(params["groups"])
-            if self._settings["dialect"] not in DIALECTS:
-                raise ValueError(f"{self._title()}: dialect must be one of {DIALECTS}")
             self._sync()
         except BaseException:
             self._settings, self._groups = before, groups_before
@@ -421,6 +427,7 @@ class Optimizer(_core.Optimizer):
     def reset(self) -> None:
         """Forget the state and the arrays; t is 0 again, settings stay."""
         self._restore(0, None)
+        self._row_names = None
 
     def averaged(self, params: Any, out: Any = None) -> Any:
         """Return the point to evaluate at: `params` themselves for this rule.

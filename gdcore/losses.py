@@ -7,21 +7,26 @@ one pass. Formulas: C (`csrc/losses.inc`) and the twins in `gdcore.reference.los
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from typing import Any
 
 from gdcore import _core
 
+__all__ = ["REDUCTIONS", "Loss", "get", "names"]
+
 REDUCTIONS = ("mean", "sum", "none")
 _LOGITS = "_from_logits"
 
-_ROWS: dict[str, tuple[int, Mapping[str, Any]]] = {
-    row["name"]: (number, row) for number, row in enumerate(_core.LOSSES)
-}
+_ROWS = {row["name"]: (number, row) for number, row in enumerate(_core.LOSSES)}
 
 
 def names() -> list[str]:
-    """Return the names of all losses."""
+    """Return the names of all losses.
+
+    Examples
+    --------
+    >>> "mse" in gd.losses.names()
+    True
+    """
     return [name for name in _ROWS if not name.endswith(_LOGITS)]
 
 
@@ -41,12 +46,40 @@ def _other_names() -> dict[str, str]:
 
 
 _NAMES = _other_names()
+_ATTRIBUTES = [name for name in _NAMES if name.islower()]
+
+
+def _known(name: str) -> str:
+    """Return the table's name, or raise with the nearest one."""
+    if name not in _NAMES:
+        near = difflib.get_close_matches(name, _NAMES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"loss {name!r} is unknown; accepted: {', '.join(names())}{hint}")
+    return _NAMES[name]
 
 
 class Loss:
     """A loss of the table: callable for the value, with `value_and_grad` for both.
 
-    Use ``gd.losses.get(name, ...)`` or the objects of this module.
+    The objects of this module (``gd.losses.mse``) average over everything; ``gd.losses.get`` and
+    this class make others.
+
+    Parameters
+    ----------
+    name : str
+        Short or long, as in Keras; see ``gd.losses.names()``.
+    reduction : {'mean', 'sum', 'none'}, default 'mean'
+        What becomes of the losses of the elements (of the rows, for categorical cross-entropies).
+    from_logits : bool, default False
+        For cross-entropies: `y_pred` holds logits, not probabilities. Nothing overflows then, and
+        a nearly certain right prediction keeps all digits of its small loss.
+
+    Raises
+    ------
+    TypeError
+        For from_logits with a loss that has no logits.
+    ValueError
+        For an unknown name or reduction.
 
     Examples
     --------
@@ -58,14 +91,16 @@ class Loss:
     """
 
     def __init__(self, name: str, reduction: str = "mean", from_logits: bool = False) -> None:
+        self.name = _known(name)
         if reduction not in REDUCTIONS:
-            raise ValueError(f"{name}: reduction is {reduction!r}; accepted: {REDUCTIONS}")
-        if from_logits and name + _LOGITS not in _ROWS:
-            raise TypeError(f"{name} has no from_logits=; the cross-entropies have it")
-        self.name = name
+            raise ValueError(
+                f"{self.name}: reduction is {reduction!r}; accepted: {', '.join(REDUCTIONS)}"
+            )
+        if from_logits and self.name + _LOGITS not in _ROWS:
+            raise TypeError(f"{self.name} has no from_logits=; the cross-entropies have it")
         self.reduction = reduction
         self.from_logits = bool(from_logits)
-        self._spec = (_ROWS[name + _LOGITS if from_logits else name][0],)
+        self._spec = (_ROWS[self.name + _LOGITS if from_logits else self.name][0],)
         self._reduction = REDUCTIONS.index(reduction)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -74,33 +109,42 @@ class Loss:
         Parameters
         ----------
         y_true : array-like
-            Targets, shaped like `y_pred` up to axes of length 1; for the sparse cross-entropy
-            class numbers in the shape of `y_pred` without its last axis.
+            Targets, shaped like `y_pred` up to axes of length 1 (nothing is broadcast) and of its
+            type; for the sparse cross-entropy class numbers, whole and from 0, in the shape of
+            `y_pred` without its last axis.
         y_pred : array-like
             Predictions: float32 or float64; numbers and integers are read as float64. Arrays that
-            are not C-contiguous are read through a copy.
+            are not C-contiguous are read through a copy. The last axis of categorical
+            cross-entropies are the classes.
         sample_weight : array-like, optional
-            One weight per row of `y_pred` (axis 0).
+            One weight per row of `y_pred`, of its type. Rows lie along axis 0; of categorical
+            cross-entropies along all axes but the last.
 
         Returns
         -------
-        NumPy scalar of the type of `y_pred`; an array with ``reduction="none"``
-            "mean" divides by sum(weights) times outputs and is 0 where that is 0.
+        NumPy scalar of the type of `y_pred`, or an array with ``reduction="none"``
+            "mean" divides by sum(weights) times outputs in a row, and is 0 where that is 0; "none"
+            gives the weighted losses, one an element, or one a row (categorical).
 
         Raises
         ------
         TypeError
             Where types differ or are not real.
         ValueError
-            Where shapes do not agree or a class number is out of range.
+            Where shapes do not agree, or a class number is not one.
         """
         return _core.loss(self._spec, y_true, y_pred, sample_weight, self._reduction, False)
 
     def value_and_grad(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return ``(value, dy)``: the loss and its gradient with respect to `y_pred`.
 
-        Arguments as in the call; dy has the shape and type of `y_pred`, and with
+        Arguments and errors are those of the call; dy has the shape and type of `y_pred`, and with
         ``reduction="none"`` is the gradient of the sum.
+
+        Examples
+        --------
+        >>> gd.losses.mse.value_and_grad([1.0, 2.0], [1.5, 2.0])
+        (np.float64(0.125), array([0.5, 0. ]))
         """
         return _core.loss(self._spec, y_true, y_pred, sample_weight, self._reduction, True)
 
@@ -136,6 +180,10 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
     **settings
         ``reduction="mean" | "sum" | "none"``; ``from_logits=False`` for the cross-entropies.
 
+    Returns
+    -------
+    Loss
+
     Raises
     ------
     ValueError
@@ -150,20 +198,30 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
     """
     if isinstance(identifier, Loss):
         if settings:
-            raise TypeError("settings go with a name: get('mse', reduction='sum')")
+            raise TypeError(
+                f"{identifier!r} has its settings; give a name with others: "
+                f"get({identifier.name!r}, {', '.join(settings)}=...)"
+            )
         return identifier
     if not isinstance(identifier, str):
-        raise TypeError(f"loss is {identifier!r}; a name or a loss is accepted")
-    if identifier not in _NAMES:
-        near = difflib.get_close_matches(identifier, _NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"loss {identifier!r} is unknown; accepted: {', '.join(names())}{hint}")
+        raise TypeError(f"loss is {identifier!r}; a name or a loss of gd.losses is accepted")
+    name = _known(identifier)
     for setting in settings:
         if setting not in ("reduction", "from_logits"):
             raise TypeError(
                 f"{identifier}: unknown argument {setting}=; accepted: reduction, from_logits"
             )
-    return Loss(_NAMES[identifier], **settings)
+    return Loss(name, **settings)
 
 
-globals().update({alias: Loss(name) for alias, name in _NAMES.items() if alias.islower()})
+def __getattr__(name: str) -> Loss:
+    """``gd.losses.mse``: each loss by its names, averaged, from probabilities."""
+    if name in _ATTRIBUTES:
+        return globals().setdefault(name, Loss(name))  # type: ignore[no-any-return]
+    near = difflib.get_close_matches(name, _ATTRIBUTES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_ATTRIBUTES]

@@ -72,7 +72,7 @@ def make(case, **more):
 
 def stepped(opt, p, grads):
     """The parameter after one step for each gradient, and the optimizer's state by name."""
-    p = p.copy()
+    p = p.copy("K")
     for g in grads:
         opt.step(p, g)
     return p, opt.state_dict()["state"][0]
@@ -118,7 +118,7 @@ class Bounded:
         if 0 < abs(self.value) < float(info.tiny):
             self.error += float(info.tiny)
         largest = mpf(float(info.max))
-        self.wild = wild or abs(self.value) + self.error >= largest
+        self.wild = wild or not abs(self.value) + self.error < largest
 
     def _with(self, value, error, *others, updated=False, wild=False):
         wild = wild or any(x.wild for x in (self, *others))
@@ -178,13 +178,11 @@ class Bounded:
     __rmul__ = __mul__
 
 
-def bounded(array, error=0, updated=False):
-    """An array of floats, or of exact numbers with their errors, as an array of objects."""
-    dtype = array.dtype
-    cells = [Bounded(float(x), dtype, error * abs(float(x)), updated) for x in array.ravel()]
-    result = np.empty(array.shape, dtype=object)
-    result.ravel()[:] = cells
-    return result
+def bounded(array, updated=False):
+    """An array of floats as an array of exact numbers."""
+    cells = np.empty(array.shape, dtype=object)
+    cells[...] = [Bounded(float(x), array.dtype, updated=updated) for x in array]
+    return cells
 
 
 def exact_settings(opt):

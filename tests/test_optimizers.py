@@ -20,6 +20,7 @@ from optimizer_cases import (
     CASES,
     ROWS,
     STEPS,
+    Bounded,
     bounded,
     exact_settings,
     fingerprints,
@@ -111,15 +112,17 @@ def exact_step(opt, before, t):
     )
     prepared = bounded(g)
     for i, x in enumerate(clipped):
-        prepared[i].value = x
-        prepared[i].error = 4 * eps * abs(x) if abs(x) != abs(wide[i]) else mpf(0)
+        error = 0 if abs(x) == abs(wide[i]) else 4 * eps * abs(x)
+        prepared[i] = Bounded(x, g.dtype, error)
     exact_state = {name: bounded(a, updated=True) for name, a in state.items()}
     table = reference.step(
         opt._row["name"], bounded(p, updated=True), prepared, exact_state, h, t, opt.dialect
     )
     for i, new in enumerate(table["p"]):
         kept, update = table.get("p_decayed", bounded(p))[i], table["update"][i]
-        new.error = kept.error + update.error + 2 * eps * abs(kept.value) + 8 * eps * abs(update.value)
+        new.error = (
+            kept.error + update.error + 2 * eps * abs(kept.value) + 8 * eps * abs(update.value)
+        )
     return table
 
 
@@ -160,3 +163,225 @@ def test_steps_are_within_the_bound_of_an_exact_step(case, dtype, rng):
 @pytest.mark.parametrize("more", LIMITED, ids=str)
 def test_clipped_steps_are_within_the_bound_too(case, more, dtype, rng):
     check_step(make(case, **more), 2, dtype, rng)
+
+
+# ---- The same bits -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", _core.levels())
+def test_every_level_gives_the_same_bits(level):
+    script = Path(__file__).with_name("optimizer_cases.py")
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "GDCORE_ISA": level},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    assert found["level"] == level
+    assert found["bits"] == fingerprints()
+
+
+def cut(array, places):
+    return np.split(array, sorted(places))
+
+
+@each_case
+@given(data=st.data())
+@settings(max_examples=8)
+def test_any_split_of_an_array_gives_the_same_bits(case, data):
+    n = data.draw(st.integers(0, 70), "elements")
+    places = data.draw(st.lists(st.integers(0, n), max_size=4), "cuts")
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    p, *grads = np.random.default_rng(n).normal(size=(4, n)).astype(dtype)
+    whole, state = stepped(make(case, clip_value=1.0), p, grads)
+    parts, listed, own = cut(p.copy(), places), cut(p.copy(), places), make(case, clip_value=1.0)
+    alone = [make(case, clip_value=1.0) for _ in parts]
+    for g in grads:
+        own.step(listed, cut(g, places))
+        for opt, part, g_part in zip(alone, parts, cut(g, places), strict=True):
+            opt.step(part, g_part)
+    np.testing.assert_array_equal(np.concatenate(listed), whole)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for name, array in state.items():
+        rows = own.state_dict()["state"]
+        np.testing.assert_array_equal(np.concatenate([row[name] for row in rows]), array)
+
+
+@pytest.fixture
+def threads():
+    before = gd.get_num_threads()
+    yield gd.set_num_threads
+    gd.set_num_threads(before)
+
+
+@each_case
+def test_any_number_of_threads_gives_the_same_bits(case, dtype, rng, threads):
+    p, *grads = rng.normal(size=(3, 100_003)).astype(dtype)
+    results = []
+    for count, limit in [(1, None), (2, None), (3, None), (1, 2.5), (3, 2.5)]:
+        threads(count)
+        opt = make(case, global_clip_norm=limit)
+        p_after, state = stepped(opt, p, grads)
+        results.append([p_after, *state.values()])
+        assert (opt.grad_norm is None) == (limit is None)
+    for one, other in [(0, 1), (0, 2), (3, 4)]:
+        for a, b in zip(results[one], results[other], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(results[0][0], p)
+
+
+@each_case
+def test_layout_and_alignment_change_no_bit(case, dtype, rng):
+    p, g = rng.normal(size=(2, 5, 7)).astype(dtype)
+    plain, state = stepped(make(case), p, [g, g])
+    for offset in (1, 3):
+        room = np.empty((4, 35 + offset), dtype)
+        shifted, g_shifted = (row[offset:].reshape(5, 7) for row in room[:2])
+        shifted[:], g_shifted[:] = p, g
+        opt = make(case)
+        opt.step(shifted, g_shifted)
+        opt.step(shifted, g_shifted)
+        np.testing.assert_array_equal(shifted, plain)
+    fortran, f_state = stepped(make(case), np.asfortranarray(p), [np.asfortranarray(g)] * 2)
+    np.testing.assert_array_equal(fortran, plain)
+    for name, array in state.items():
+        np.testing.assert_array_equal(f_state[name], array)
+        assert f_state[name].flags.f_contiguous
+
+
+# ---- Values that are not finite ------------------------------------------------------------------
+
+
+@each_case
+def test_nonfinite_values_go_the_way_of_the_twin(case, dtype):
+    special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0]
+    p, g = (a.ravel().astype(dtype) for a in np.meshgrid(special, special))
+    opt = make(case)
+    table = None
+    with np.errstate(all="raise"):
+        found = p.copy()
+        opt.step(found, g)
+    table = reference.step(case[0], p, g, None, opt.get_params(), 1, opt.dialect)
+    eps = np.finfo(dtype).eps
+    for name, array in {**opt.state_dict()["state"][0], "p": found}.items():
+        np.testing.assert_allclose(array, table[name], rtol=16 * eps, err_msg=name)
+    assert np.isnan(found[np.isnan(g)]).all()
+
+
+def test_a_nan_norm_clips_nothing():
+    for limits in ({"clip_norm": 1.0}, {"global_clip_norm": 1.0}):
+        opt, a, b = gd.SGD(1.0, **limits), np.zeros(2), np.zeros(1)
+        opt.step([a, b], [np.array([np.nan, 4.0]), np.array([np.inf])])
+        assert np.isnan(opt.grad_norm)
+        np.testing.assert_array_equal(a, [np.nan, -4.0])
+
+
+# ---- Clipping ------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e100, 1e100), max_size=20), min_size=1, max_size=4),
+    st.floats(1e-3, 1e3),
+)
+def test_global_clipping_scales_by_limit_over_norm(values, limit):
+    grads = [np.array(v, dtype=float) for v in values]
+    opt, params = gd.SGD(1.0, global_clip_norm=limit), [np.zeros_like(g) for g in grads]
+    opt.step(params, grads)
+    everything = np.concatenate(grads)
+    top = np.abs(everything).max(initial=0) or 1.0
+    norm = top * np.linalg.norm(everything / top)
+    np.testing.assert_allclose(opt.grad_norm, norm, rtol=1e-14)
+    factor = limit / norm if norm > limit else 1.0
+    np.testing.assert_allclose(
+        np.concatenate(params), -factor * everything, rtol=1e-13, atol=5e-324
+    )
+    copies = [g.copy() for g in grads]
+    assert gd.clip_by_global_norm(copies, limit) == opt.grad_norm
+    np.testing.assert_array_equal(np.concatenate(copies), -np.concatenate(params))
+
+
+def test_clip_norm_is_of_each_array_and_clip_value_of_each_element():
+    a, b = np.zeros(2), np.zeros(2)
+    gd.SGD(1.0, clip_norm=1.0).step([a, b], [np.array([3.0, 4.0]), np.array([0.3, 0.4])])
+    np.testing.assert_allclose([a, b], [[-0.6, -0.8], [-0.3, -0.4]], rtol=1e-15)
+    a[:] = 0
+    gd.SGD(1.0, clip_value=1.0).step(a, np.array([-7.0, 0.5]))
+    np.testing.assert_array_equal(a, [1.0, -0.5])
+
+
+# ---- Minima --------------------------------------------------------------------------------------
+
+# Without decay, which moves the minimum, and without averages of a length of 0, which are signs.
+UNIT = {
+    hyper["name"] for row in ROWS.values() for hyper in row["hypers"] if hyper["domain"] == "unit"
+}
+DECAYS = {"weight_decay", "lr_decay"}
+each_free_case = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if not UNIT & {*case[1]} and not any(map(case[1].get, DECAYS))],
+    ids=label,
+)
+# Rates that suit steps of the size of the rate, and steps that scale with the gradient.
+RATES = (2e-4, 1e-3, 5e-3, 0.03, 0.2, 1.0)
+
+
+def best_end(case, start, grad, minimum, steps):
+    """The smallest distance from the minimum after these steps, over the rates."""
+    distances = []
+    for lr in RATES:
+        opt, x = make(case, lr=lr, weight_decay=0.0), np.array(start)
+        with np.errstate(all="ignore"):
+            for _ in range(steps):
+                opt.step(x, grad(x))
+        distances.append(np.abs(x - minimum).max())
+    return np.nanmin(distances)
+
+
+def parabola_grad(x):
+    """Curvatures 1 and 10, the minimum at (3, -1)."""
+    return np.array([1.0, 10.0]) * (x - np.array([3.0, -1.0]))
+
+
+def rosenbrock_grad(x):
+    away = x[1] - x[0] ** 2
+    return np.array([-2 * (1 - x[0]) - 400 * x[0] * away, 200 * away])
+
+
+@each_free_case
+def test_it_reaches_the_minimum_of_a_parabola_in_2000_steps(case):
+    assert best_end(case, [0.0, 0.0], parabola_grad, [3.0, -1.0], 2000) < 0.01
+
+
+@each_free_case
+def test_it_comes_down_the_valley_of_rosenbrock_in_20000_steps(case):
+    assert best_end(case, [-1.2, 1.0], rosenbrock_grad, [1.0, 1.0], 20_000) < 0.05
+
+
+# ---- Nothing is allocated ------------------------------------------------------------------------
+
+
+@each_row
+def test_a_step_allocates_nothing_and_keeps_no_reference(name, rng):
+    opt = make((name, {"lr": 0.01}), global_clip_norm=1.0)
+    params = {"W": rng.normal(size=(60, 50)), "b": [rng.normal(size=50), np.array(1.0)]}
+    grads = {"W": rng.normal(size=(60, 50)), "b": [rng.normal(size=50), 0.5]}
+    arguments = [params, grads, params["W"], grads["W"], params["b"][0], grads["b"][0], grads["b"]]
+    for _ in range(3):
+        opt.step(params, grads)
+    references = [sys.getrefcount(x) for x in arguments]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        opt.step(params, grads)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(1000):
+            opt.step(params, grads)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [sys.getrefcount(x) for x in arguments] == references
+    assert after - before < 200  # the loop's own counter
+    assert peak - before < 2000  # no array of 50 elements or more, nor a container of one

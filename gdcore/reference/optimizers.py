@@ -129,7 +129,7 @@ def adam(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) ->
     return {**table, "p": p - update}
 
 
-def _correction(beta: float, t: int) -> float:
+def _correction(beta: Any, t: int) -> Any:
     """Return ``1 - beta^t``; of a float in the form that keeps all digits at small t."""
     if isinstance(beta, float):
         return -math.expm1(t * math.log(beta)) if beta > 0 else 1.0

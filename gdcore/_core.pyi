@@ -1,0 +1,84 @@
+"""Types of the compiled module, the C core. Arguments are checked there, and named in errors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+# A row of csrc/ops.def: name, help, paper and what the family has beside; the position is the id.
+_Row = dict[str, Any]
+# What Activation and Loss keep in `_spec`: the row's id and its parameters.
+_Spec = tuple[Any, ...]
+
+OPTIMIZERS: list[_Row]
+ACTIVATIONS: list[_Row]
+LOSSES: list[_Row]
+
+class NonFiniteError(FloatingPointError): ...
+
+@disjoint_base
+class Optimizer:
+    @property
+    def t(self) -> int: ...
+    @property
+    def grad_norm(self) -> float | None: ...
+    def step(
+        self,
+        params: Any,
+        grads: Any = None,
+        *,
+        loss: float | None = None,
+        closure: Callable[[], tuple[Any, Any]] | None = None,
+        trace: bool = False,
+    ) -> Any: ...
+    def _configure(
+        self,
+        rule: int,
+        dialect: int,
+        maximize: bool,
+        on_nonfinite: int,
+        global_clip_norm: float,
+        groups: tuple[tuple[tuple[float, ...], float, float, bool], ...],
+        rates: tuple[Callable[[int], float] | None, ...],
+    ) -> None: ...
+    def _state(self) -> Any: ...
+    def _restore(self, t: int, state: Sequence[tuple[NDArray[Any], ...]] | None) -> None: ...
+    def _rates(self) -> tuple[float, ...]: ...
+    def _state_names(self, group: int = 0) -> tuple[str, ...]: ...
+
+linear: np.ufunc
+sigmoid: np.ufunc
+tanh: np.ufunc
+relu: np.ufunc
+
+def activate(spec: _Spec, z: Any) -> Any: ...
+def activate_grad(spec: _Spec, dy: Any, z: Any, y: Any) -> Any: ...
+def loss(
+    spec: _Spec, y_true: Any, y_pred: Any, sample_weight: Any, reduction: int, want_grad: bool
+) -> Any: ...
+def dense(
+    X: Any, W: Any, b: Any = None, activation: Any = None, *, out: Any = None, z_out: Any = None
+) -> Any: ...
+def dense_grad(
+    dy: Any,
+    X: Any,
+    W: Any,
+    y: Any = None,
+    activation: Any = None,
+    *,
+    z: Any = None,
+    need_dX: bool = True,
+) -> Any: ...
+def linear_value_and_grad(X: Any, y_true: Any, W: Any, b: Any, loss: Any) -> Any: ...
+def sum(x: Any) -> float: ...
+def dot(x: Any, y: Any) -> float: ...
+def norm(x: Any) -> float: ...
+def clip_by_global_norm(grads: Any, max_norm: float) -> float: ...
+def level() -> str: ...
+def levels() -> list[str]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def math(name: str, x: Any) -> NDArray[Any]: ...
+def pool_probe(tasks: int, threads: int) -> tuple[NDArray[np.int64], int]: ...

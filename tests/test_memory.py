@@ -1,0 +1,171 @@
+"""Memory: no call leaks, a step allocates nothing, nothing has changed where memory was short."""
+
+import gc
+import importlib
+import json
+import operator
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+
+import numpy as np
+import pytest
+from entries import ENTRIES, core_names, covers
+
+BATCH = 200
+STEPS = [name for name in ENTRIES if name.startswith("later_step")]
+
+
+def run(script, *arguments, timeout=250):
+    """The script's standard output, from a process of its own that must not crash."""
+    command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def traced():
+    """tracemalloc under way: it counts NumPy's data and gd_alloc's memory too."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def test_every_entry_of_the_core_is_here():
+    assert core_names() <= covers
+
+
+# ---- Leaks ---------------------------------------------------------------------------------------
+
+
+def tidy():
+    """Drop what the interpreter may keep: cycles, and the names in its cache of attributes."""
+    gc.collect()
+    getattr(sys, "_clear_internal_caches", getattr(sys, "_clear_type_cache", gc.collect))()
+
+
+def growth(call, watched, times):
+    """How references, blocks and bytes grow over calls (the measurement's own included)."""
+    rounds = range(times)
+    tidy()
+    references = [sys.getrefcount(thing) for thing in watched]
+    traced = tracemalloc.get_traced_memory()[0]
+    blocks = sys.getallocatedblocks()
+    for _ in rounds:
+        call()
+    tidy()
+    blocks = sys.getallocatedblocks() - blocks
+    traced = tracemalloc.get_traced_memory()[0] - traced
+    now = [sys.getrefcount(thing) for thing in watched]
+    return list(map(operator.sub, now, references)), blocks, traced
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_calls_leave_nothing_behind(traced, name):
+    call, watched, _ = ENTRIES[name]()
+    growth(call, watched, 3 * BATCH)
+    results = []
+    # Caches and free lists of the interpreter may grow once: one clean run of three is enough.
+    for _ in range(3):
+        expected, found = growth(call, watched, 0), growth(call, watched, BATCH)
+        if found == expected:
+            return
+        results.append((found, expected))
+    pytest.fail(f"references, blocks, bytes over {BATCH} calls and over none: {results}")
+
+
+def test_the_measurement_sees_a_leak(traced):
+    kept, thing = [], object()
+    for _ in range(3):
+        kept.append((thing, np.ones(3)))
+    found = growth(lambda: kept.append((thing, np.ones(3))), [thing], BATCH)
+    assert found[0] == [BATCH]
+    assert found[2] > BATCH * 24
+
+
+# ---- A step allocates nothing --------------------------------------------------------------------
+
+
+def peak(function, params, grads):
+    """The most memory, above that before, that 200 calls have held at a time."""
+    rounds = range(BATCH)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in rounds:
+        function(params, grads)
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_allocates_nothing(traced, name):
+    _, (params, grads), opt = ENTRIES[name]()
+    step = opt.step
+    for _ in range(300):  # so that its count is beyond the small integers
+        step(params, grads)
+    least = min(peak(operator.is_, params, grads) for _ in range(3))
+    assert min(peak(step, params, grads) for _ in range(3)) == least
+    assert peak(lambda params, grads: np.ones(3), params, grads) > least
+
+
+# ---- Where memory is short -----------------------------------------------------------------------
+
+SHORT = """
+    import json, sys
+    import _testcapi
+    sys.path.insert(0, sys.argv.pop(1))
+    from entries import ENTRIES
+    from unchanged import picture
+
+    def fails_at(make, index):
+        '''Whether the call raises MemoryError where that allocation is refused.'''
+        call, watched, opt = make()
+        before = picture(opt, *watched) if opt else None
+        failed = False
+        _testcapi.set_nomemory(index, index + 1)
+        try:
+            call()
+        except MemoryError:
+            failed = True
+        finally:
+            _testcapi.remove_mem_hooks()
+        if failed and opt:
+            assert picture(opt, *watched) == before, (make.__name__, index)
+        call()  # all is in order again
+        return failed
+
+    found = {}
+    for name, make in ENTRIES.items():
+        if name in sys.argv[1:]:
+            continue
+        make()[0]()
+        failures, in_a_row, index = 0, 0, 0
+        while in_a_row < 30:  # the refused allocation may have been one that can be done without
+            failed = fails_at(make, index)
+            failures, index, in_a_row = failures + failed, index + 1, 0 if failed else in_a_row + 1
+        found[name] = failures
+    print(json.dumps(found))
+"""
+
+
+# pickle makes errors of its own of a MemoryError; NumPy's machinery of ufuncs (np.sqrt's too) returns
+# without one.
+NOT_OURS = {"copied", "ufuncs", "refused_ufuncs"}
+
+
+def has_testcapi():
+    try:
+        importlib.import_module("_testcapi")
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_testcapi(), reason="this interpreter comes without _testcapi")
+def test_a_failed_allocation_is_a_memory_error_that_changes_nothing(root):
+    found = json.loads(run(SHORT, str(root / "tests"), *NOT_OURS))
+    assert found.keys() == ENTRIES.keys() - NOT_OURS
+    without = {name for name, failures in found.items() if failures == 0}
+    assert without == set(STEPS)
+    assert found["first_step"] > 10
