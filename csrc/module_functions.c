@@ -13,7 +13,8 @@ static PyArrayObject *new_like(PyArrayObject *array)
                                               PyArray_TYPE(array));
 }
 
-/* Rows and width of an array whose last axis is the row; a 0-d array is one row of one. */
+/* Rows and width of an array whose last axis is the row; a 0-d array is one row of one. Rows of
+ * nothing are none: their number may be anything, and so would be the time to go through them. */
 static void rows_and_width(PyArrayObject *array, size_t *rows, size_t *width)
 {
     const int ndim = PyArray_NDIM(array);
@@ -21,6 +22,8 @@ static void rows_and_width(PyArrayObject *array, size_t *rows, size_t *width)
     *rows = 1;
     for (int i = 0; i < ndim - 1; i++)
         *rows *= (size_t)PyArray_DIM(array, i);
+    if (*width == 0)
+        *rows = 0;
 }
 
 /* 0 where the shapes are equal, else -1 with a ValueError. */

@@ -10,7 +10,6 @@ from optimizer_cases import ROWS
 
 import gdcore as gd
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -6,6 +6,7 @@ JSON of its cell tagged "figures"; the comparison of document 000 stands in figu
 """
 
 import argparse
+import base64
 import sys
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def write(notebook, name, folder):
     (folder / f"{name}.html").write_text(page, encoding="utf-8")
 
 
+def save_pictures(notebook):
+    """The pictures of the README: what cells tagged "picture-NAME" drew, into docs/images/."""
+    folder = ROOT / "docs" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    for cell in notebook.cells:
+        for tag in cell.metadata.get("tags", []):
+            for output in cell.get("outputs", []):
+                picture = output.get("data", {}).get("image/png")
+                if tag.startswith("picture-") and picture:
+                    name = tag.removeprefix("picture-")
+                    (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
+
+
 def run(path, folder, save):
     """Execute and compare one notebook; the number of complaints."""
     notebook = nbformat.read(path, as_version=4)
@@ -74,6 +88,7 @@ def run(path, folder, save):
     write(notebook, path.stem, folder)
     if save:
         nbformat.write(notebook, path)
+        save_pictures(notebook)
     if path.stem not in COMPARISONS:
         return 0
     figures = figures_of(notebook)
@@ -87,7 +102,7 @@ def run(path, folder, save):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--save", action="store_true", help="write outputs into notebooks/ too")
+    parser.add_argument("--save", action="store_true", help="into notebooks/ and docs/images/ too")
     options = parser.parse_args(arguments)
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     complaints = sum(run(path, ROOT / "build" / "notebooks", options.save) for path in paths)
