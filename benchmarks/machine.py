@@ -141,7 +141,7 @@ def measure(contest: Contest, options: Options) -> list[Report]:
     facts = {
         "processor": f"{processor()}, {allowed_processors()} in use; {caches()}",
         "system": platform.platform(),
-        "gdcore": contest.ask("gdcore", 1, __name__, "level").replace("\n", "; "),
+        "gdcore": " ".join(contest.ask("gdcore", 2, __name__, "level").replace("\n", "; ").split()),
         **versions(),
     }
     return [

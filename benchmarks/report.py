@@ -95,7 +95,8 @@ def judge(table: Table, goal: Goal) -> Verdict:
         return Verdict(goal.text, "", None)
     ratio = min(ours.samples) / min(theirs.samples)
     medians = statistics.median(ours.samples) / statistics.median(theirs.samples)
-    return Verdict(goal.text, f"{against(ratio)} (medians {against(medians)})", ratio <= goal.limit)
+    said = [f"{1 / r:.0%}" if goal.as_share else against(r) for r in (ratio, medians)]
+    return Verdict(goal.text, f"{said[0]} (medians {said[1]})", ratio <= goal.limit)
 
 
 def against(ratio: float) -> str:

@@ -17,7 +17,7 @@ from contestant import Case
 
 LR, B1, B2, EPS = 1e-3, 0.9, 0.999, 1e-8
 SIX_SHAPES = [(4, 16), (16,), (16, 16), (16,), (16, 2), (2,)]
-NUMPY_BLOCK = 16384  # elements whose five blocks stay in L2; measured best of 2,048 to 131,072
+NUMPY_BLOCK = 32768  # elements; measured: the best of 1,024 to 131,072
 Arrays = list[np.ndarray]
 
 
@@ -291,7 +291,7 @@ def p1b(options: Options) -> list[Table]:
 def p1c(options: Options) -> list[Table]:
     size = 10**6 if options.quick else 10**7
     goals = [
-        Goal(">= 85 % of the triad", "gdcore", "limit", 1 / 0.85),
+        Goal(">= 85 % of the triad", "gdcore", "limit", 1 / 0.85, as_share=True),
         Goal("torch not ahead", "gdcore", "torch", 1.0),
         Goal("JAX not ahead", "gdcore", "jax", 1.0),
     ]

@@ -14,7 +14,7 @@ from contest import Entry, Goal, Options, Table
 from contestant import Case
 
 ROWS, ITERATIONS, RATE = 100_000, 100, 1e-4
-NUMPY_ROWS = 4096  # a block and its residuals stay in L2
+NUMPY_ROWS = 32768  # measured: the best of 512 to 32,768
 
 
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -62,8 +62,8 @@ def parse() -> argparse.Namespace:
     unknown = [row for row in arguments.rows if row not in ROWS]
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    if arguments.quick and arguments.write_readme:
-        parser.error("--quick is for debugging; the README takes a whole run")
+    if arguments.write_readme and (arguments.quick or arguments.rows != list(ROWS)):
+        parser.error("the README takes a whole run: all rows, and not --quick")
     return arguments
 
 

@@ -2,7 +2,7 @@
  *
  * Whatever a binding takes comes through here: types, byte order, shape, alignment, layout,
  * writability, masks and overlap. Nothing is converted silently: in-place arguments are used as
- * they are or refused. The containers of parameters and gradients are walked in arrays_walk.c. */
+ * they are or refused. The containers of parameters and gradients are walked in module_walk.c. */
 #include "arrays.h"
 
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room)

@@ -1,5 +1,5 @@
 /* arrays.h: what the bindings may ask of NumPy arrays; arrays.c answers, and raises for them.
- * Containers of arrays are walked in arrays_walk.c.
+ * Containers of arrays are walked in module_walk.c.
  *
  * Every function that returns NULL or -1 has set an exception that names the argument, what was
  * found, what is accepted and the way out. Arrays are returned as new references. */

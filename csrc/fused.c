@@ -49,13 +49,17 @@ bool gd_linear_value_and_grad(size_t real_size, const gd_matrix *x, const void *
     };
     const gd_gradient gradient = {
         .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = *x,
-        .outputs = outputs, .losses = losses, 
+        .outputs = outputs, .losses = losses,
         .make = make_residual, .whole = outputs == 1 && bias ? whole_chunk : NULL, .context = &f,
         .needs_y = true, .divisor = count > 0 ? count : 1, .dw = dw, .db = db, .value = value,
     };
     const struct gd_linear_kernels *const linear = gradient.kernels->linear;
     gd_room room = {0};
     bool done = false;
+    if (outputs == 0) {
+        *value = 0;
+        return true;
+    }
     gd_operand_plan(linear, w, x->columns, outputs, &room, real_size);
     if (!gd_room_open(&room))
         goto done;

@@ -18,7 +18,7 @@ enum {
     GD_MAX_HYPERS = 16,    /* doubles in one struct of hyper-parameters */
     GD_MAX_SCALARS = 16,   /* reals in one struct of step constants */
     GD_MAX_PARAMS = 4,     /* real parameters of one activation or loss */
-    GD_SUM_BLOCK = 4096,   /* elements of one block of a sum; blocks are added in order */
+    GD_SUM_BLOCK = 4096,   /* elements of one block of a sum; blocks add up in a fixed order */
     GD_LANES = 16,         /* accumulators of every reduction, whatever the vector width */
     GD_CHUNK = 256,        /* rows that go through forward, loss and backward together */
 };

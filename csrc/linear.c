@@ -2,6 +2,8 @@
  * activation; gd_dense_grad hands each chunk's d = act'(z) dy to the chunk rule (gradient.c). */
 #include "linear.h"
 
+#include <string.h>
+
 #include "gradient.h"
 #include "threads.h"
 
@@ -162,6 +164,11 @@ bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const v
     };
     gd_room room = {0};
     bool done = false;
+    if (outputs == 0) { /* rows without outputs may be any number */
+        if (dx && x->columns > 0)
+            memset(dx, 0, x->rows * x->columns * real_size);
+        return true;
+    }
     if (dx) {
         transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
         if (!gd_room_open(&room))

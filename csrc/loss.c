@@ -1,6 +1,6 @@
 /* loss.c: runs a loss kernel over a batch in blocks of about GD_SUM_BLOCK elements, multiplies by
- * weights and normaliser, and adds the blocks' sums in order: the same bits for any number of
- * threads. The formulas stand in losses.inc. */
+ * weights and normaliser, and adds the blocks' sums in a fixed order: the same bits for any number
+ * of threads. The formulas stand in losses.inc. */
 #include "loss.h"
 
 #include <stdatomic.h>
@@ -101,10 +101,8 @@ bool gd_loss_evaluate(gd_loss_job *job)
     const bool enough = run.sums != NULL && run.scratch != NULL;
     if (enough)
         gd_parallel(blocks, threads, loss_task, &run);
-    double total = 0;
-    for (size_t i = 0; enough && i < blocks; i++)
-        total += run.sums[i];
-    job->value = total * run.factor;
+    /* By lanes, as any sum: one after the other, the mean of 10^6 doubles was off by 6 ULP. */
+    job->value = enough ? gd_sum(sizeof(double), blocks, run.sums) * run.factor : 0;
     gd_free(run.sums);
     gd_free(run.scratch);
     return enough;

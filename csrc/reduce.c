@@ -46,6 +46,7 @@ static void sum_task(void *context, size_t task)
 static double sum_blocks(gd_blocks *b)
 {
     const size_t blocks = (b->n + GD_SUM_BLOCK - 1) / GD_SUM_BLOCK;
+    const gd_kernels *doubles = gd_kernels_for(sizeof(double));
     double sums[GD_SEGMENT], total = 0;
     if (blocks == 1)
         return block_sum(b, 0);
@@ -53,8 +54,7 @@ static double sum_blocks(gd_blocks *b)
     for (b->first = 0; b->first < blocks; b->first += GD_SEGMENT) {
         const size_t left = blocks - b->first, count = left < GD_SEGMENT ? left : GD_SEGMENT;
         gd_parallel((count + GD_TASK_BLOCKS - 1) / GD_TASK_BLOCKS, gd_threads_get(), sum_task, b);
-        for (size_t i = 0; i < count; i++)
-            total += sums[i];
+        total += doubles->reduce.sum(count, sums); /* by lanes: 245 one by one lose up to 6 ULP */
     }
     return total;
 }

@@ -1,5 +1,5 @@
 /* reduce.h: sums over arrays of any length, cut into blocks of GD_SUM_BLOCK whose double sums are
- * added in order: the same bits for any number of threads. */
+ * added in a fixed order: the same bits for any number of threads. */
 #ifndef GD_REDUCE_H
 #define GD_REDUCE_H
 

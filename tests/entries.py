@@ -6,6 +6,9 @@ made before it; `covers` collects the names of `gdcore._core` that the entries c
 
 import copy
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 
@@ -449,3 +452,11 @@ def core_names():
     functions = {name for name in dir(_core) if callable(getattr(_core, name))} - {"NonFiniteError"}
     own = {f"Optimizer.{name}" for name in vars(_core.Optimizer) if not name.startswith("__")}
     return {name for name in functions | own if not name.startswith("__")}
+
+
+def run(script, *arguments, timeout=250):
+    """The script's standard output, from a process of its own that must not crash."""
+    command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stderr[-4000:]}"
+    return done.stdout

@@ -19,19 +19,18 @@ from gdcore import _core
 
 NAMES = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "softplus")
 
-# Largest error in ULP: float32 as measured over all 2^32 arguments, float64 over 4 million. The
-# levels without the fused multiply-add differ in a few results per thousand, and these in their
-# bounds.
+# Largest error in ULP: float32 as measured over all 2^32 arguments, float64 over ten million with
+# some room. Without the fused multiply-add a few results differ, and with them two of the bounds.
 FUSED = {
     "exp": (0.78, 0.80),
     "log": (0.87, 0.90),
-    "log1p": (0.96, 0.97),
+    "log1p": (0.91, 0.92),
     "expm1": (0.95, 0.85),
-    "tanh": (1.50, 1.50),
-    "sigmoid": (1.55, 1.55),
+    "tanh": (1.46, 1.50),
+    "sigmoid": (1.53, 1.55),
     "softplus": (1.60, 1.60),
 }
-UNFUSED = FUSED | {"sigmoid": (1.65, 1.65)}
+UNFUSED = FUSED | {"log1p": (0.92, 0.92), "sigmoid": (1.69, 1.69)}
 PROMISED = {"exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 2, "sigmoid": 2, "softplus": 2.5}
 
 # Where a formula changes, or its result leaves the normal numbers.

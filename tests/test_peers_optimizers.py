@@ -2,6 +2,9 @@
 
 Gradients answer to the parameters, so that a difference would grow; the rate is constant at first
 and falls then, which tells apart the rules that keep it in their state from those that do not.
+
+torch computes in the type under test. optax and Keras compute in float64 from the same numbers:
+in float32 they also correct Adam's bias in float32, where 1 - 0.999 is off by 1.3e-5.
 """
 
 import itertools
@@ -22,9 +25,13 @@ class Problem:
 
     def __init__(self, dtype):
         rng = np.random.default_rng(7)
-        self.start = [rng.normal(size=shape).astype(dtype) for shape in ((4, 3), (5,))]
-        self.target = [rng.normal(size=p.shape).astype(dtype) for p in self.start]
-        self.noise = [[rng.normal(size=p.shape).astype(dtype) for p in self.start] for _ in RATES]
+
+        def draw():
+            shapes = ((4, 3), (5,))
+            return [rng.normal(size=shape).astype(np.float32).astype(dtype) for shape in shapes]
+
+        self.dtype, self.start, self.target = np.dtype(dtype), draw(), draw()
+        self.noise = [draw() for _ in RATES]
 
     def grads(self, t, params):
         triples = zip(params, self.target, self.noise[t], strict=True)
@@ -52,16 +59,20 @@ def ours(problem, case, **more):
 
 
 def compare(problem, found, wanted):
-    dtype = problem.start[0].dtype
-    assert wanted.dtype == dtype, "the peer computes in another type"
+    dtype = problem.dtype
+    assert found.dtype == dtype
+    assert wanted.dtype in (dtype, np.float64), "the peer computes in float32"
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE[dtype] * scale)
-    moved = np.abs(wanted[1:] - wanted[:-1]).max(axis=1)
-    assert (moved > 100 * TOLERANCE[dtype] * scale).all(), "steps too small to be compared"
+    for part in (wanted[:20], wanted[20:]):
+        moved = np.abs(part[-1] - part[0]).max()
+        assert moved > 100 * TOLERANCE[dtype] * scale, "steps too small to be compared"
 
 
 def cases_of(dialect):
-    chosen = [case for case in CASES if case[1]["dialect"] == dialect]
+    """But no averages of length 0, which are signs: they blow up the last bit of a small gradient."""
+    unit = {h["name"] for row in ROWS.values() for h in row["hypers"] if h["domain"] == "unit"}
+    chosen = [case for case in CASES if case[1]["dialect"] == dialect and not unit & {*case[1]}]
     return pytest.mark.parametrize("case", chosen, ids=label)
 
 
@@ -117,7 +128,7 @@ def test_torch_clips_alike(own, name, limit, dtype, torch):
     clip = getattr(torch.nn.utils, name)
     found = ours(problem, case, **{own: limit})
     wanted = torch_path(torch, problem, case, clip=lambda live: clip(live, limit))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 if "norm" in own else 1e-6)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
     assert not np.allclose(found, ours(problem, case), atol=1e-2)
 
 
@@ -126,7 +137,7 @@ def test_clip_by_global_norm_is_torch_s_but_for_its_1e_6(dtype, torch, rng):
     tensors = [torch.zeros(a.shape, dtype=getattr(torch, dtype.name)) for a in arrays]
     for tensor, a in zip(tensors, arrays, strict=True):
         tensor.grad = torch.from_numpy(a.copy())
-    eps = np.finfo(dtype).eps
+    eps = float(np.finfo(dtype).eps)
     norm = gd.clip_by_global_norm(arrays, 2.0)
     assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(tensors, 2.0)), rel=8 * eps)
     for tensor, a in zip(tensors, arrays, strict=True):
@@ -180,10 +191,10 @@ def optax():
 
 
 @pytest.fixture
-def jax(dtype):
-    """JAX, with 64-bit floats for this test where it wants them."""
+def jax():
+    """JAX, with 64-bit floats for this test."""
     jax = pytest.importorskip("jax")
-    with jax.enable_x64(dtype == np.float64):
+    with jax.enable_x64(True):
         yield jax
 
 
@@ -193,8 +204,8 @@ def test_every_row_is_compared():
 
 @cases_of("optax")
 def test_optax(case, dtype, optax, jax):
-    name, problem, h = case[0], Problem(dtype), settings_of(case)
-    rates = jax.numpy.asarray(RATES, dtype)
+    name, problem, h = case[0], Problem(np.float64), settings_of(case)
+    rates = jax.numpy.asarray(RATES)
     parts = OPTAX[name](optax, lambda t: rates[t], h)
     if ROWS[name]["coupled"] and h["weight_decay"]:
         parts.insert(0, optax.add_decayed_weights(h["weight_decay"]))
@@ -208,7 +219,7 @@ def test_optax(case, dtype, optax, jax):
         updates, state = update([jax.numpy.asarray(g) for g in grads], state, params)
         return optax.apply_updates(params, updates)
 
-    compare(problem, ours(problem, case), run(problem, step))
+    compare(Problem(dtype), ours(Problem(dtype), case), run(problem, step))
 
 
 # ---- Keras ---------------------------------------------------------------------------------------
@@ -229,11 +240,11 @@ KERAS_CLIPS = {
 
 
 @pytest.fixture
-def keras(dtype, jax):
+def keras(jax):
     """Keras, which computes in its floatx: set for this test, and put back."""
     keras = pytest.importorskip("keras")
     before = keras.config.floatx()
-    keras.config.set_floatx(dtype.name)
+    keras.config.set_floatx("float64")
     yield keras
     keras.config.set_floatx(before)
 
@@ -245,12 +256,12 @@ def keras_path(keras, problem, case, **clips):
         options["beta_1"], options["beta_2"] = h["betas"]
     kind = getattr(keras.optimizers, ROWS[case[0]]["class"])
     opt = kind(learning_rate=RATES[0], weight_decay=h["weight_decay"] or None, **options, **clips)
-    live = [keras.Variable(p, dtype=p.dtype.name) for p in problem.start]
+    live = [keras.Variable(p, dtype="float64") for p in problem.start]
 
     def step(t, lr, params, grads):
         opt.learning_rate = lr
         opt.apply([keras.ops.convert_to_tensor(g) for g in grads], live)
-        return [p.numpy() for p in live]
+        return [p.value for p in live]  # .numpy() warns: its __array__ is NumPy 1's
 
     return run(problem, step)
 
@@ -258,14 +269,14 @@ def keras_path(keras, problem, case, **clips):
 @cases_of("keras")
 def test_keras(case, dtype, keras):
     problem = Problem(dtype)
-    compare(problem, ours(problem, case), keras_path(keras, problem, case))
+    compare(problem, ours(problem, case), keras_path(keras, Problem(np.float64), case))
 
 
 @pytest.mark.parametrize(("own", "theirs"), KERAS_CLIPS.items())
 def test_keras_clips_alike(own, theirs, dtype, keras):
     case, problem = ("sgd", {"lr": 0.02, "dialect": "keras", "momentum": 0.9}), Problem(dtype)
     found = ours(problem, case, **{own: 0.5})
-    compare(problem, found, keras_path(keras, problem, case, **{theirs: 0.5}))
+    compare(problem, found, keras_path(keras, Problem(np.float64), case, **{theirs: 0.5}))
 
 
 # ---- The dialects differ -------------------------------------------------------------------------

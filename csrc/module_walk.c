@@ -1,4 +1,4 @@
-/* arrays_walk.c: the containers in which parameters and gradients arrive: tuples, lists and dicts
+/* module_walk.c: the containers in which parameters and gradients arrive: tuples, lists and dicts
  * of arrays, any depth. Walks two of them side by side, names the place of each array in errors,
  * and refuses structures that do not match. User code that changes a container meanwhile (a key's
  * comparison, a gradient's __float__) does no harm: what is at hand is held by a reference. */
