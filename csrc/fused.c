@@ -47,13 +47,14 @@ bool gd_linear_value_and_grad(size_t real_size, const gd_matrix *x, const void *
         .target_width = kind == GD_SPARSE ? 1 : outputs,
         .target_size = kind == GD_SPARSE ? sizeof(int64_t) : real_size,
     };
+    const gd_kernels *const kernels = gd_kernels_for(real_size);
+    const struct gd_linear_kernels *const linear = kernels->linear;
+    const bool one_pass = linear->fused && outputs == 1 && bias;
     const gd_gradient gradient = {
-        .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = *x,
-        .outputs = outputs, .losses = losses,
-        .make = make_residual, .whole = outputs == 1 && bias ? whole_chunk : NULL, .context = &f,
+        .kernels = kernels, .real_size = real_size, .x = *x, .outputs = outputs, .losses = losses,
+        .make = make_residual, .whole = one_pass ? whole_chunk : NULL, .context = &f,
         .needs_y = true, .divisor = count > 0 ? count : 1, .dw = dw, .db = db, .value = value,
     };
-    const struct gd_linear_kernels *const linear = gradient.kernels->linear;
     gd_room room = {0};
     bool done = false;
     if (outputs == 0) {

@@ -7,8 +7,8 @@
 #include "gd.h"
 
 enum {
-    GD_NARROW = 4,       /* outputs up to which a product runs along rows instead of columns */
-    GD_COLUMNS = 16,      /* columns of X up to which the narrow path goes column by column */
+    GD_NARROW = 4,   /* outputs up to which a product runs along rows instead of columns */
+    GD_COLUMNS = 16, /* columns of X up to which the narrow path goes column by column */
 };
 
 /* A matrix that is read: strides in elements, any sign. */
@@ -51,7 +51,8 @@ struct gd_linear_kernels {
     /* sums[c] += sum over rows of d[r width + c]: lanes and tree as in narrow_grad. */
     void (*column_sums)(size_t rows, size_t width, const void *d, double *sums);
     /* The whole of a chunk for one output and a squared loss, slice += loss, sum of d, X^T d; false
-     * where the shape, the order of x or the loss is not provided for, and nothing is done. */
+     * where the shape, the order of x or the loss is not provided for, and nothing is done. NULL
+     * on levels with narrow registers. */
     bool (*fused)(const gd_matrix *x, const void *target, const void *w, const void *bias,
                   int loss, double *slice);
     /* sum[i] += x[i] */
@@ -61,7 +62,7 @@ struct gd_linear_kernels {
 };
 
 /* ---- The engine. real_size is 4 or 8; W is C-contiguous, x->columns rows of `outputs`; every
- * function returns false where memory is short, and its outputs are undefined then. ------------- */
+ * function returns false where memory is short, and its outputs are undefined then. */
 
 /* y = act(z), z = X W + bias. bias and z may be NULL, activation too (y = z). */
 bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t outputs,

@@ -185,7 +185,8 @@ static int module_exec(PyObject *module)
         return -1;
     gd_set_allocator(PyMem_RawMalloc, PyMem_RawFree);
     gd_threads_init();
-    return add_exit_function() < 0 || add_optimizer(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
+    return add_exit_function() < 0 || add_optimizer(module, state) < 0 ||
+                   add_nonfinite_error(module, state) < 0 ||
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0

@@ -381,10 +381,13 @@ static PyObject *clip_by_global_norm(PyObject *module, PyObject *const *args, Py
     if (gd_parse("clip_by_global_norm", names, 2, 2, args, nargs, kwnames, arg) < 0)
         return NULL;
     const double limit = PyFloat_AsDouble(arg[1]);
-    if (limit == -1.0 && PyErr_Occurred())
+    const bool failed = limit == -1.0 && PyErr_Occurred() != NULL;
+    const bool no_number = failed && PyErr_ExceptionMatches(PyExc_TypeError);
+    if (failed && !no_number)
         return NULL;
     if (!(limit >= 0))
-        return PyErr_Format(PyExc_ValueError, "max_norm is %R; a number >= 0 is accepted", arg[1]);
+        return PyErr_Format(no_number ? PyExc_TypeError : PyExc_ValueError,
+                            "max_norm is %R; a number >= 0 is accepted", arg[1]);
     gradients found = {PyList_New(0), 0, NULL};
     if (found.arrays != NULL && gd_walk(arg[0], NULL, gradient_leaf, &found) == 0 &&
         refuse_overlap(&found, arg[0]) == 0)

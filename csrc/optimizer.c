@@ -8,10 +8,14 @@
 #include "reduce.h"
 #include "threads.h"
 
+/* Measured on two cores of a Sapphire Rapids Xeon, float32. A second thread takes Adam (two state
+ * arrays) from 7.7 to 5.1 us at 16,384 elements and SGD (none) from 4.0 to 2.8 at 32,768, but SGD
+ * from 1.8 to 2.2 at 16,384. Small tasks make the cores pull lines from one another: Adam at
+ * 100,000 takes 48 us in tasks of 1,024, 28.5 of 8,192, 24.3 of 16,384, 23.8 in halves. */
 enum {
-    STEP_BLOCK = 1024,       /* elements whose gradient is prepared at once: stays in L1 */
-    STEP_TASK = 8 * 1024,    /* elements of one task; small enough to balance two threads */
-    STEP_THREADED = 32 * 1024 /* elements from which a second thread pays: Adam, float32 */
+    STEP_BLOCK = 256,          /* elements prepared at once: AdamW 0.46 ns each, 0.55 with 1,024 */
+    STEP_TASK = 16 * 1024,     /* elements of one task */
+    STEP_THREADED = 48 * 1024, /* elements times (1 + state arrays) from which threads pay */
 };
 
 /* ---- Norms and clipping ---------------------------------------------------------------------- */
@@ -138,13 +142,16 @@ static void step_task(void *context, size_t task)
 
 static void step_arrays(gd_step *step)
 {
-    size_t elements = 0, tasks = 0;
+    size_t work = 0, tasks = 0;
     for (size_t i = 0; i < step->array_count; i++) {
-        step->arrays[i].first_task = tasks;
-        elements += step->arrays[i].size;
-        tasks += task_count(&step->arrays[i]);
+        gd_array *a = &step->arrays[i];
+        a->first_task = tasks;
+        tasks += task_count(a);
+        work += a->size;
+        for (size_t k = 0; k < GD_MAX_STATES && a->state[k] != NULL; k++)
+            work += a->size;
     }
-    if (elements >= STEP_THREADED && gd_threads_get() > 1) {
+    if (work >= STEP_THREADED && gd_threads_get() > 1) {
         gd_parallel(tasks, gd_threads_get(), step_task, step);
         return;
     }

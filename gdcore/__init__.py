@@ -10,15 +10,11 @@
 True
 """
 
-from gdcore import (
-    activations,
-    datasets,
-    initializers,
-    losses,
-    optimizers,
-    plot,
-    schedules,
-)
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from gdcore import activations, losses, optimizers
 from gdcore._config import get_num_threads, set_num_threads, show_config
 from gdcore._core import (
     NonFiniteError,
@@ -29,6 +25,9 @@ from gdcore._core import (
 from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
 from gdcore.optimizers import *  # noqa: F403 - every class of the table
+
+if TYPE_CHECKING:
+    from gdcore import datasets, initializers, plot, schedules
 
 __version__ = "0.1.0"
 
@@ -53,3 +52,16 @@ __all__ = [
     "tanh",
 ]
 __all__ += optimizers.__all__
+
+# Imported at first use: their dataclasses are half of the time of `import gdcore`.
+_LATER = ("datasets", "initializers", "plot", "schedules")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return importlib.import_module(f"gdcore.{name}")
+    raise AttributeError(f"module 'gdcore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

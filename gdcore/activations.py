@@ -241,12 +241,13 @@ def softmax_along(z: Any, axis: int = -1) -> Any:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    array = np.asanyarray(z)
-    if array.ndim == 0:
+    if axis == -1:
+        y = _core.activate(_SOFTMAX, z)
+        if y.ndim > 0:
+            return y
         raise ValueError("z is a number; softmax needs at least one axis: an array of logits")
+    array = np.asanyarray(z)
     axis = normalize_axis_index(axis, array.ndim, "softmax's z")
-    if axis == array.ndim - 1:
-        return _core.activate(_SOFTMAX, array)
     return np.moveaxis(_core.activate(_SOFTMAX, np.moveaxis(array, axis, -1)), -1, axis)
 
 

@@ -101,6 +101,12 @@ mpmath.mp.dps = 50
 mpf = mpmath.mpf
 
 
+RANGE = {
+    info.dtype: (mpf(float(info.eps)), mpf(float(info.tiny)), mpf(float(info.max)))
+    for info in map(np.finfo, (np.float32, np.float64))
+}
+
+
 class Bounded:
     """An exact value, and how far the result in floating point may lie from it by the design.
 
@@ -113,11 +119,9 @@ class Bounded:
     def __init__(self, value, dtype, error=0, updated=False, wild=False):
         self.value, self.error = mpf(value), mpf(error)
         self.dtype, self.updated = dtype, updated
-        info = np.finfo(dtype)
-        self.eps = mpf(float(info.eps))
-        if 0 < abs(self.value) < float(info.tiny):
-            self.error += float(info.tiny)
-        largest = mpf(float(info.max))
+        self.eps, tiny, largest = RANGE[dtype]
+        if 0 < abs(self.value) < tiny:
+            self.error += tiny
         self.wild = wild or not abs(self.value) + self.error < largest
 
     def _with(self, value, error, *others, updated=False, wild=False):

@@ -180,7 +180,7 @@ GRADS["another shape"] = (lambda a: np.ones((*a.shape, 2), a.dtype), ValueError,
 GRADS["a complex number"] = (lambda a: 1j, TypeError, "complex")
 GRADS["a NumPy complex number"] = (lambda a: np.complex64(1), TypeError, "complex64")
 GRADS["the other type"] = (
-    lambda a: a.astype(np.float32 if a.dtype == np.float64 else np.float64),
+    lambda a: np.zeros(a.shape, np.float32 if a.dtype == np.float64 else np.float64),
     TypeError,
     "dtype float",
 )

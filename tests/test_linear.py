@@ -19,7 +19,6 @@ from gdcore import _core
 CHUNK, LANES, SLICES, NARROW = 256, 16, 8, 4
 WIDE = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 ACTIVATIONS = gd.activations.names()
-POINTWISE = ("mse", "half_mse", "binary_crossentropy")
 
 
 def draw(rng, dtype, *shape):
@@ -221,9 +220,8 @@ print(digest.hexdigest())
 
 
 def digest(level):
-    run = [sys.executable, "-c", DIGEST]
     env = os.environ | {"GDCORE_ISA": level}
-    return subprocess.run(run, env=env, capture_output=True, text=True, check=True).stdout
+    return subprocess.check_output([sys.executable, "-c", DIGEST], env=env, text=True)
 
 
 @pytest.mark.skipif("avx512" not in _core.levels(), reason="this processor has no AVX-512")
@@ -397,8 +395,7 @@ def test_dX_is_made_only_where_it_is_needed(rng, dtype):
 
 
 def targets_for(loss, rng, dtype, n, m):
-    row = next(row for row in _core.LOSSES if row["name"] == loss.name)
-    if row["kind"] == "sparse":
+    if loss.name.startswith("sparse"):
         return rng.integers(0, m, n)
     t = rng.random((n, m))
     return (t / t.sum(axis=1, keepdims=True)).astype(dtype)
@@ -468,59 +465,68 @@ def arrays():
     return {"X": np.ones((4, 3)), "W": np.ones((3, 2)), "b": np.ones(2), "dy": np.ones((4, 2))}
 
 
-def call_dense(X, W, b, dy, **options):
-    return gd.dense(X, W, b, **options)
+def call(function, X, W, b, dy, **options):
+    first = {gd.dense: (X, W, b), gd.dense_grad: (dy, X, W)}.get(function, (X, dy, W, b))
+    return function(*first, **options)
 
 
-def call_grad(X, W, b, dy, **options):
-    return gd.dense_grad(dy, X, W, **options)
-
-
-def call_fused(X, W, b, dy, **options):
-    return gd.linear_value_and_grad(X, dy, W, b, **options)
-
-
-F32 = np.ones((4, 3), np.float32)
+F32, FUSED = np.ones((4, 3), np.float32), gd.linear_value_and_grad
 BAD = [
-    (call_dense, {"X": np.ones(3)}, ValueError, r"X has shape \(3,\).*X\[:, None\]"),
-    (call_dense, {"X": np.ones((4, 2))}, ValueError, r"W has shape \(3, 2\); X has shape \(4, 2\)"),
-    (call_dense, {"W": np.ones((3, 2, 1))}, ValueError, r"W has shape \(3, 2, 1\)"),
-    (call_dense, {"W": np.array(1.0)}, ValueError, r"W has shape \(\)"),
-    (call_dense, {"X": F32}, TypeError, "X is float32 but W is float64"),
-    (call_dense, {"X": np.ones((4, 3), np.float16)}, TypeError, "X has dtype float16"),
-    (call_dense, {"X": np.ones((4, 3), complex)}, TypeError, "X has dtype complex128"),
-    (call_dense, {"X": np.ones((4, 3), ">f8")}, TypeError, "X has non-native byte order"),
-    (call_dense, {"X": [["a", "b", "c"]]}, TypeError, "X has dtype"),
-    (call_dense, {"b": np.ones(3)}, ValueError, r"b has shape \(3,\); \(2,\) is wanted"),
-    (call_dense, {"b": 1.0}, ValueError, r"b has shape \(\); \(2,\) is wanted"),
-    (call_dense, {"b": np.ones((1, 2))}, ValueError, r"b has shape \(1, 2\)"),
-    (call_dense, {"b": np.ones(2, np.float32)}, TypeError, "b is float32 but W is float64"),
-    (call_dense, {"W": np.ones(3)}, ValueError, r"b has shape \(2,\); beside W of shape \(k,\)"),
-    (call_dense, {"activation": "rellu"}, ValueError, "did you mean 'relu'"),
-    (call_dense, {"activation": 3}, TypeError, "activation is 3"),
-    (call_dense, {"out": np.ones((4, 3))}, ValueError, r"out .*\(4, 3\)"),
-    (call_dense, {"out": np.ones((4, 2), np.float32)}, TypeError, "out is float32"),
-    (call_dense, {"out": np.ones((2, 4)).T}, ValueError, "out is not C-contiguous"),
-    (call_dense, {"out": [[0.0] * 2] * 4}, TypeError, "out is list"),
-    (call_dense, {"z_out": np.ones(8)}, ValueError, "z_out"),
-    (call_grad, {"dy": np.ones((4, 3))}, ValueError, r"dy has shape \(4, 3\).*\(4, 2\), is wanted"),
-    (call_grad, {"dy": np.ones((4, 2), np.float32)}, TypeError, "dy is float32 but W is float64"),
-    (call_grad, {"activation": "tanh"}, ValueError, "the gradient of tanh needs y or z"),
-    (call_grad, {"activation": "tanh", "y": np.ones((2, 4))}, ValueError, r"y has shape \(2, 4\)"),
-    (call_grad, {"activation": "relu", "z": np.ones(4)}, ValueError, r"z has shape \(4,\)"),
-    (call_fused, {"dy": np.ones(4)}, ValueError, r"y_true has shape \(4,\); \(4, 2\) is wanted"),
-    (call_fused, {"dy": np.ones((2, 4))}, ValueError, "nothing is broadcast"),
-    (call_fused, {"dy": np.ones((4, 2), "f4")}, TypeError, "y_true is float32 but W is float64"),
-    (call_fused, {"loss": "msee"}, ValueError, "did you mean 'mse'"),
-    (call_fused, {"loss": gd.losses.get("mse", reduction="sum")}, ValueError, "reduction='mean'"),
-    (call_fused, {"loss": "scce", "dy": [0, 1, 2, 0]}, ValueError, "class number 2 at position 2"),
+    (gd.dense, {"X": np.ones(3)}, ValueError, r"X has shape \(3,\).*X\[:, None\]"),
+    (gd.dense, {"X": np.ones((4, 2))}, ValueError, r"W has shape \(3, 2\); X has shape \(4, 2\)"),
+    (gd.dense, {"W": np.ones((3, 2, 1))}, ValueError, r"W has shape \(3, 2, 1\)"),
+    (gd.dense, {"W": np.array(1.0)}, ValueError, r"W has shape \(\)"),
+    (gd.dense, {"X": F32}, TypeError, "X is float32 but W is float64"),
+    (gd.dense, {"X": np.ones((4, 3), np.float16)}, TypeError, "X has dtype float16"),
+    (gd.dense, {"X": np.ones((4, 3), complex)}, TypeError, "X has dtype complex128"),
+    (gd.dense, {"X": np.ones((4, 3), ">f8")}, TypeError, "X has non-native byte order"),
+    (gd.dense, {"X": [["a", "b", "c"]]}, TypeError, "X has dtype"),
+    (gd.dense, {"b": np.ones(3)}, ValueError, r"b has shape \(3,\); \(2,\) is wanted"),
+    (gd.dense, {"b": 1.0}, ValueError, r"b has shape \(\); \(2,\) is wanted"),
+    (gd.dense, {"b": np.ones((1, 2))}, ValueError, r"b has shape \(1, 2\)"),
+    (gd.dense, {"b": np.ones(2, np.float32)}, TypeError, "b is float32 but W is float64"),
+    (gd.dense, {"W": np.ones(3)}, ValueError, r"b has shape \(2,\); beside W of shape \(k,\)"),
+    (gd.dense, {"activation": "rellu"}, ValueError, "did you mean 'relu'"),
+    (gd.dense, {"activation": 3}, TypeError, "activation is 3"),
+    (gd.dense, {"out": np.ones((4, 3))}, ValueError, r"out .*\(4, 3\)"),
+    (gd.dense, {"out": np.ones((4, 2), np.float32)}, TypeError, "out is float32"),
+    (gd.dense, {"out": np.ones((2, 4)).T}, ValueError, "out is not C-contiguous"),
+    (gd.dense, {"out": [[0.0] * 2] * 4}, TypeError, "out is list"),
+    (gd.dense, {"z_out": np.ones(8)}, ValueError, "z_out"),
+    (gd.dense, {"out": np.frombuffer(bytes(64)).reshape(4, 2)}, ValueError, "out is read-only"),
+    (
+        gd.dense_grad,
+        {"dy": np.ones((4, 3))},
+        ValueError,
+        r"dy has shape \(4, 3\).*\(4, 2\), is wanted",
+    ),
+    (
+        gd.dense_grad,
+        {"dy": np.ones((4, 2), np.float32)},
+        TypeError,
+        "dy is float32 but W is float64",
+    ),
+    (gd.dense_grad, {"activation": "tanh"}, ValueError, "the gradient of tanh needs y or z"),
+    (
+        gd.dense_grad,
+        {"activation": "tanh", "y": np.ones((2, 4))},
+        ValueError,
+        r"y has shape \(2, 4\)",
+    ),
+    (gd.dense_grad, {"activation": "relu", "z": np.ones(4)}, ValueError, r"z has shape \(4,\)"),
+    (FUSED, {"dy": np.ones(4)}, ValueError, r"y_true has shape \(4,\); \(4, 2\) is wanted"),
+    (FUSED, {"dy": np.ones((2, 4))}, ValueError, "nothing is broadcast"),
+    (FUSED, {"dy": np.ones((4, 2), "f4")}, TypeError, "y_true is float32 but W is float64"),
+    (FUSED, {"loss": "msee"}, ValueError, "did you mean 'mse'"),
+    (FUSED, {"loss": gd.losses.get("mse", reduction="sum")}, ValueError, "reduction='mean'"),
+    (FUSED, {"loss": "scce", "dy": [0, 1, 2, 0]}, ValueError, "class number 2 at position 2"),
 ]
 
 
-@pytest.mark.parametrize(("call", "change", "error", "message"), BAD)
-def test_bad_input_is_refused_by_name(call, change, error, message):
+@pytest.mark.parametrize(("function", "change", "error", "message"), BAD)
+def test_bad_input_is_refused_by_name(function, change, error, message):
     with pytest.raises(error, match=message):
-        call(**(arrays() | change))
+        call(function, **(arrays() | change))
 
 
 def test_losses_per_row_need_a_matrix_of_weights(rng):
@@ -549,13 +555,6 @@ def test_the_two_targets_share_no_memory():
     assert (target == 0).all()
 
 
-def test_a_read_only_target_is_refused():
-    out = np.zeros((4, 2))
-    out.flags.writeable = False
-    with pytest.raises(ValueError, match="out"):
-        gd.dense(np.ones((4, 3)), np.ones((3, 2)), out=out)
-
-
 def flat(result):
     """The arrays of a result, whatever tuples they stand in."""
     return [a for part in result for a in flat(part)] if isinstance(result, tuple) else [result]
@@ -570,12 +569,12 @@ def test_a_failed_allocation_is_a_memory_error(rng):
         lambda: gd.dense_grad(t, X, W),
         lambda: gd.linear_value_and_grad(X, t, W, b),
     )
-    for call in calls:
-        expected, failures = call(), 0
+    for attempt in calls:
+        expected, failures = attempt(), 0
         for i in range(60):
             testcapi.set_nomemory(i, i + 1)
             try:
-                result = call()
+                result = attempt()
             except MemoryError:
                 failures += 1
                 result = None

@@ -136,7 +136,7 @@ def twin_step(opt, before, t):
 
 
 def check_step(opt, t, dtype, rng):
-    """Compare a step with exact numbers, and with the twin where those say nothing."""
+    """Compare a step with exact numbers and the twin; the twin's state has the same bits."""
     before, (p, state) = step_at(opt, t, dtype, rng)
     exact, twin = exact_step(opt, before, t), twin_step(opt, before, t)
     told = 0
@@ -149,7 +149,10 @@ def check_step(opt, t, dtype, rng):
             told += 1
             message = f"t={t} {name}[{i}] is {found[i]!r}, exactly {x.value}, bound {x.error}"
             assert abs(mpf(float(found[i])) - x.value) <= x.error, message
-            assert abs(mpf(float(twin[name][i])) - x.value) <= 2 * x.error, f"twin, {message}"
+            apart = abs(mpf(float(found[i])) - mpf(float(twin[name][i])))
+            assert apart <= x.error / 2, f"twin {twin[name][i]!r}, {message}"
+        if name != "p":
+            np.testing.assert_array_equal(found, twin[name], err_msg=name)
     assert told >= 9 * (1 + len(state))  # of eleven elements, at most the two huge ones are wild
 
 
@@ -258,16 +261,26 @@ def test_layout_and_alignment_change_no_bit(case, dtype, rng):
 def test_nonfinite_values_go_the_way_of_the_twin(case, dtype):
     special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0]
     p, g = (a.ravel().astype(dtype) for a in np.meshgrid(special, special))
-    opt = make(case)
-    table = None
+    opt, found = make(case), p.copy()
     with np.errstate(all="raise"):
-        found = p.copy()
         opt.step(found, g)
     table = reference.step(case[0], p, g, None, opt.get_params(), 1, opt.dialect)
     eps = np.finfo(dtype).eps
     for name, array in {**opt.state_dict()["state"][0], "p": found}.items():
         np.testing.assert_allclose(array, table[name], rtol=16 * eps, err_msg=name)
     assert np.isnan(found[np.isnan(g)]).all()
+
+
+@each_case
+def test_constant_gradients_never_give_a_nan(case, dtype):
+    """Where a variance is 0, rounding must not take it below."""
+    g = np.linspace(0.1, 9.7, 193).astype(dtype)
+    opt, p = make(case), np.zeros_like(g)
+    for _ in range(2500):
+        opt.step(p, g)
+        assert np.isfinite(p[0])
+    assert np.isfinite(p).all()
+    assert (p < 0).all()
 
 
 def test_a_nan_norm_clips_nothing():
@@ -324,19 +337,17 @@ each_free_case = pytest.mark.parametrize(
     ids=label,
 )
 # Rates that suit steps of the size of the rate, and steps that scale with the gradient.
-RATES = (2e-4, 1e-3, 5e-3, 0.03, 0.2, 1.0)
+RATES = (0.03, 1e-3, 0.2, 5e-3, 2e-4, 1.0)
 
 
-def best_end(case, start, grad, minimum, steps):
-    """The smallest distance from the minimum after these steps, over the rates."""
-    distances = []
+def distances(case, start, grad, minimum, steps):
+    """How far from the minimum it is after these steps, for each of the rates."""
     for lr in RATES:
         opt, x = make(case, lr=lr, weight_decay=0.0), np.array(start)
         with np.errstate(all="ignore"):
             for _ in range(steps):
                 opt.step(x, grad(x))
-        distances.append(np.abs(x - minimum).max())
-    return np.nanmin(distances)
+        yield np.abs(x - minimum).max()
 
 
 def parabola_grad(x):
@@ -351,12 +362,14 @@ def rosenbrock_grad(x):
 
 @each_free_case
 def test_it_reaches_the_minimum_of_a_parabola_in_2000_steps(case):
-    assert best_end(case, [0.0, 0.0], parabola_grad, [3.0, -1.0], 2000) < 0.01
+    ends = distances(case, [0.0, 0.0], parabola_grad, [3.0, -1.0], 2000)
+    assert any(end < 0.01 for end in ends)
 
 
 @each_free_case
 def test_it_comes_down_the_valley_of_rosenbrock_in_20000_steps(case):
-    assert best_end(case, [-1.2, 1.0], rosenbrock_grad, [1.0, 1.0], 20_000) < 0.05
+    ends = distances(case, [-1.2, 1.0], rosenbrock_grad, [1.0, 1.0], 20_000)
+    assert any(end < 0.05 for end in ends)
 
 
 # ---- Nothing is allocated ------------------------------------------------------------------------
@@ -384,4 +397,4 @@ def test_a_step_allocates_nothing_and_keeps_no_reference(name, rng):
         tracemalloc.stop()
     assert [sys.getrefcount(x) for x in arguments] == references
     assert after - before < 200  # the loop's own counter
-    assert peak - before < 2000  # no array of 50 elements or more, nor a container of one
+    assert peak - before < 300  # less than the array of 50 elements

@@ -70,7 +70,7 @@ def compare(problem, found, wanted):
 
 
 def cases_of(dialect):
-    """But no averages of length 0, which are signs: they blow up the last bit of a small gradient."""
+    """But no averages of length 0, which are signs: a small gradient's last bit grows."""
     unit = {h["name"] for row in ROWS.values() for h in row["hypers"] if h["domain"] == "unit"}
     chosen = [case for case in CASES if case[1]["dialect"] == dialect and not unit & {*case[1]}]
     return pytest.mark.parametrize("case", chosen, ids=label)

@@ -1,156 +1,215 @@
-"""The figures of document 000 beside gdcore's, and beside the closed form of gradient descent.
+"""Document 000's figures beside those of its notebook, and what the notebook's must obey.
 
-The document's data are unseeded, so its losses cannot be met digit by digit. What must agree: the
-ratio of each loss to the one before (3 %), and every loss with the closed form for the data that
-were generated (1e-9): L* + n sum_i lambda_i c_i^2 (1 - lr lambda_i)^(2k) after k steps, with the
-spectrum lambda of A^T A / n, A the inputs with a column of ones, and c = w0 - w* in its
-eigenvectors.
+The document draws its data without a seed, so its digits cannot be had again. What can: the ratio
+between the losses of neighbouring iterations, and where a run leaves float64. On data that are
+known, gradient descent on a linear model has a closed form besides, which every loss must obey.
+The printed losses stand in document_000.json, each line that the document shows whole.
 """
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass
+import math
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 import gdcore as gd
 
-DOCUMENT = json.loads(Path(__file__).with_name("document_000.json").read_text())["runs"]
 RATIO_TOLERANCE = 0.03
-CLOSED_FORM_TOLERANCE = 1e-9
-LARGEST = 1e300
+EXACT_TOLERANCE = 1e-9
+EXACT_BELOW = 1e300  # beyond, the sum of squares is about to overflow
+
+Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the printed table."""
+class Row(NamedTuple):
+    """One line of the printed table; a complaint says where and by how much figures disagree."""
 
     what: str
     document: str
-    ours: str
-    agrees: bool
-    remark: str = ""
+    gdcore: str
+    complaint: str = ""
+    remark: str = "agrees"
 
     @property
-    def verdict(self):
-        return (
-            self.remark if self.agrees and self.remark else "agrees" if self.agrees else "DISAGREES"
-        )
+    def verdict(self) -> str:
+        """The last column."""
+        return f"DISAGREES: {self.complaint}" if self.complaint else self.remark
+
+
+class Run(NamedTuple):
+    """One run: the notebook's figures, what the document says, what must come out."""
+
+    name: str
+    lr: float
+    losses: Array  # before each step; NaN or infinite once it has overflowed
+    end: Array  # weights and bias after the last step
+    printed: Array
+    label: str
+    exact: Array
+    exact_end: Array
+    left: float  # share of the first error that is left in the slowest direction
 
 
 class Plane:
-    """The quadratic that the notebook's data define, and gradient descent on it in closed form."""
+    """A linear model's data, solved in plain NumPy: all that its descent depends on."""
 
-    def __init__(self, X, y):
+    def __init__(self, X: Array, y: Array) -> None:
         self.n = len(X)
         A = np.column_stack([X, np.ones(self.n)])
-        self.spectrum, self.vectors = np.linalg.eigh(A.T @ A / self.n)
-        self.best = np.linalg.lstsq(A, y, rcond=None)[0].ravel()
-        residual = y.ravel() - A @ self.best
-        self.least = float(residual @ residual)
+        self.eigenvalues, self.eigenvectors = np.linalg.eigh(A.T @ A / self.n)
+        self.minimum = np.linalg.lstsq(A, y[:, 0], rcond=None)[0]
+        self.least = float(np.sum((A @ self.minimum - y[:, 0]) ** 2))
 
-    def losses(self, lr, start, steps):
-        """Sum of squares after 0, 1, ... steps - 1 steps."""
-        c = self.vectors.T @ (start - self.best)
+    def losses(self, lr: float, start: Array, steps: int) -> Array:
+        """L* + n sum_i lambda_i c_i^2 (1 - lr lambda_i)^(2k) for k = 0, 1, ... steps done."""
+        c = self.eigenvectors.T @ (start - self.minimum)
         k = np.arange(steps)[:, None]
         with np.errstate(over="ignore"):
-            powers = (1 - lr * self.spectrum) ** (2 * k)
-            return self.least + self.n * (self.spectrum * c**2 * powers).sum(axis=1)
+            parts = self.eigenvalues * c**2 * (1 - lr * self.eigenvalues) ** (2 * k)
+            losses: Array = self.least + self.n * parts.sum(axis=1)
+        return losses
 
-    def point(self, lr, start, steps):
-        """Weights and bias after so many steps."""
-        c = self.vectors.T @ (start - self.best)
-        return self.best + self.vectors @ (c * (1 - lr * self.spectrum) ** steps)
-
-
-def first_overflow(losses):
-    """Number of the first iteration, from 1, whose loss is not finite; 0 where all are."""
-    bad = np.flatnonzero(~np.isfinite(losses))
-    return int(bad[0]) + 1 if bad.size else 0
+    def point(self, lr: float, start: Array, steps: int) -> Array:
+        """w* + V (1 - lr lambda)^k c: weights and bias after k steps."""
+        c = self.eigenvectors.T @ (start - self.minimum)
+        powers = (1 - lr * self.eigenvalues) ** steps
+        point: Array = self.minimum + self.eigenvectors @ (c * powers)
+        return point
 
 
-def compare_ratios(name, ours):
-    """How the loss changes from iteration to iteration, where the document prints it."""
-    printed = np.array(DOCUMENT[name]["losses"])
-    theirs, mine = printed[1:] / printed[:-1], ours[1 : len(printed)] / ours[: len(printed) - 1]
-    worst = float(np.abs(mine / theirs - 1).max())
-    return Row(
-        f"lr {name}: loss ratio at iteration {len(printed)}",
-        f"{theirs[-1]:.6g}",
-        f"{mine[-1]:.6g}",
-        worst <= RATIO_TOLERANCE,
-        f"agrees, all {len(theirs)} within {worst:.2%}",
-    )
+def read_document() -> dict[float, Mapping[str, Any]]:
+    """The document's runs by learning rate: its name for the run, and the losses it prints."""
+    path = Path(__file__).with_name("document_000.json")
+    return {float(lr): run for lr, run in json.loads(path.read_text())["runs"].items()}
 
 
-def compare_closed_form(name, plane, run, ours):
-    """Every loss below 1e300, against the formula."""
-    expected = plane.losses(run["lr"], np.array(run["start"]), len(ours))
-    known = expected < LARGEST
-    # A loss that is not finite where the formula is below 1e300 is infinitely wrong.
-    error = np.abs(np.where(np.isfinite(ours), ours, np.inf)[known] / expected[known] - 1)
-    worst = float(error.max())
-    return Row(
-        f"lr {name}: {known.sum()} losses against the closed form",
-        "-",
-        f"{worst:.2e} relative",
-        worst <= CLOSED_FORM_TOLERANCE,
-    )
+def overflow_of(losses: Array) -> int | None:
+    """Number (from 1) of the first iteration whose loss is not finite."""
+    (lost,) = np.nonzero(~np.isfinite(losses))
+    return int(lost[0]) + 1 if lost.size else None
 
 
-def compare_overflow(name, plane, run, ours):
-    """The iteration at which the loss leaves the range of a double."""
-    expected = first_overflow(plane.losses(run["lr"], np.array(run["start"]), len(ours)))
-    told = {0: "none in 100"}
-    return Row(
-        f"lr {name}: overflow at iteration, closed form",
-        told.get(expected, str(expected)),
-        told.get(first_overflow(ours), str(first_overflow(ours))),
-        first_overflow(ours) == expected,
-    )
+def overflow_foretold(printed: Array, steps: int) -> int | None:
+    """The iteration, if within `steps`, at which losses that grow on like the last one overflow."""
+    growth = math.log(printed[-1] / printed[-2])
+    if growth <= 0:
+        return None
+    left = math.log(sys.float_info.max) - math.log(printed[-1])
+    number = len(printed) + math.floor(left / growth) + 1
+    return number if number <= steps else None
 
 
-def compare_bias(name, plane, run, ours):
-    """Where the bias stands at the end of a run that does not explode."""
-    expected = plane.point(run["lr"], np.array(run["start"]), len(ours))[-1]
-    return Row(
-        f"lr {name}: bias after {len(ours)} steps, closed form",
-        f"{expected:.6g}",
-        f"{run['bias']:.6g}",
-        abs(run["bias"] - expected) <= 1e-9 * abs(plane.best[-1]),
-        "agrees; the true bias is 6",
-    )
+def farthest(kind: str, first: int, ours: Array, theirs: Array, allowed: float) -> tuple[str, str]:
+    """(complaint, remark) on the place, numbered from `first`, where figures differ most.
+
+    The difference is relative; a figure that is not finite is infinitely far away.
+    """
+    with np.errstate(all="ignore"):
+        apart = np.abs(ours / theirs - 1)
+    apart = np.where(np.isfinite(apart), apart, np.inf)
+    worst = int(np.argmax(apart))
+    if apart[worst] > allowed:
+        place = f"{kind} {first + worst}: {ours[worst]:.12g} beside {theirs[worst]:.12g}"
+        return f"{place}, {apart[worst]:.2g} apart, {allowed:g} allowed", ""
+    return "", f"agrees, at most {apart[worst]:.1g} apart"
 
 
-def judge_label(name, plane, run, ours):
-    """The document's word for the run, beside what the figures say."""
-    label = DOCUMENT[name]["label"]
-    if ours[20] > ours[0]:
+def compare_ratios(run: Run) -> Row:
+    """Growth of the loss, at each iteration that the document prints."""
+    count = len(run.printed)
+    theirs = run.printed[1:] / run.printed[:-1]
+    with np.errstate(all="ignore"):  # a wrong loss may be anything
+        ours = run.losses[1:count] / run.losses[: count - 1]
+    shown = [f"{ratios.min():.5g} to {ratios.max():.5g}" for ratios in (theirs, ours)]
+    told = farthest("iteration", 2, ours, theirs, RATIO_TOLERANCE)
+    return Row(f"{run.name}: growth of the loss, {count - 1} iterations", *shown, *told)
+
+
+def compare_overflow(run: Run) -> Row:
+    """Where the loss overflows; the document's output is cut off before, but it grows evenly."""
+    theirs, ours = overflow_foretold(run.printed, len(run.losses)), overflow_of(run.losses)
+    shown = [f"iteration {k}" if k else f"none in {len(run.losses)}" for k in (theirs, ours)]
+    complaint = "" if ours == theirs else "not the same iteration"
+    return Row(f"{run.name}: loss overflows", *shown, complaint)
+
+
+def compare_closed_form(run: Run) -> Row:
+    """Each loss whose exact value is below 1e300."""
+    known = run.exact < EXACT_BELOW
+    told = farthest("iteration", 1, run.losses[known], run.exact[known], EXACT_TOLERANCE)
+    last = np.flatnonzero(known)[-1]
+    shown = f"{run.exact[last]:.8g}", f"{run.losses[last]:.8g}"
+    return Row(f"{run.name}: loss {last + 1} of {known.sum()}, closed form", *shown, *told)
+
+
+def compare_end(run: Run) -> Row:
+    """Weights and bias after the last step of a run that does not explode; the bias is shown."""
+    told = farthest("parameter", 0, run.end, run.exact_end, EXACT_TOLERANCE)
+    shown = f"{run.exact_end[-1]:.8g}", f"{run.end[-1]:.8g}"
+    return Row(f"{run.name}: bias after {len(run.losses)}, closed form", *shown, *told)
+
+
+def judge_label(run: Run) -> Row:
+    """The document's name for the run, beside what its figures say."""
+    found = "converging"
+    if not run.losses[-1] < run.losses[0]:
         found = "exploding"
-    elif (1 - run["lr"] * plane.spectrum[0]) ** len(ours) > 0.9:
+    elif run.left > 0.9:
         found = "too slow"
-    else:
-        found = "converging"
-    remark = "holds" if found == label else "the label does not hold"
-    return Row(f"lr {name}: label", label, found, True, remark)
+    remark = "the name holds" if found == run.label else "the name does not hold"
+    return Row(f"{run.name}: what it is", run.label, found, remark=remark)
 
 
-def compare(figures):
-    """All rows for the figures that the notebook hands over."""
-    data = gd.datasets.noisy_plane(n=100_000, seed=figures["seed"])
-    plane = Plane(data.X, data.y)
-    missing = set(DOCUMENT) ^ set(figures["runs"])
-    rows = (
-        [Row(f"runs that only one side has: {sorted(missing)}", "", "", False)] if missing else []
+def compare_run(run: Run) -> Iterator[Row]:
+    """All rows of one run."""
+    if len(run.losses) < len(run.printed):
+        shown = f"{len(run.printed)} printed", f"{len(run.losses)}"
+        yield Row(f"{run.name}: iterations", *shown, "too few to compare")
+        return
+    yield compare_ratios(run)
+    yield compare_closed_form(run)
+    yield compare_overflow(run)
+    if run.exact[-1] < run.exact[0]:
+        yield compare_end(run)
+    yield judge_label(run)
+
+
+def solved(figures: Mapping[str, Any], said: Mapping[str, Any], plane: Plane) -> Run:
+    """A run of the notebook, joined with the document's and with its closed form."""
+    lr, start = float(figures["lr"]), np.array(figures["start"], dtype=float)
+    losses = np.array(figures["losses"], dtype=float)  # null, for not finite, is read as NaN
+    end = np.array(figures["end"] or [np.nan] * start.size, dtype=float)
+    steps = len(losses)
+    return Run(
+        name=f"lr {lr:g}",
+        lr=lr,
+        losses=losses,
+        end=end,
+        printed=np.array(said["losses"], dtype=float),
+        label=said["label"],
+        exact=plane.losses(lr, start, steps),
+        exact_end=plane.point(lr, start, steps),
+        left=float(np.abs(1 - lr * plane.eigenvalues[0]) ** steps),
     )
-    for name in sorted(set(DOCUMENT) - missing, key=lambda name: -float(name)):
-        run = figures["runs"][name]
-        ours = np.array([float(value) for value in run["losses"]])
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows.append(compare_ratios(name, ours))
-        rows.append(compare_closed_form(name, plane, run, ours))
-        rows.append(compare_overflow(name, plane, run, ours))
-        if ours[-1] < ours[0]:
-            rows.append(compare_bias(name, plane, run, ours))
-        rows.append(judge_label(name, plane, run, ours))
+
+
+def compare(figures: Mapping[str, Any]) -> list[Row]:
+    """Compare what the notebook's cell tagged "figures" displays with the document."""
+    said = read_document()
+    ran = {float(run["lr"]): run for run in figures["runs"]}
+    rows = []
+    if set(ran) != set(said):
+        shown = [", ".join(f"{lr:g}" for lr in sorted(runs)) for runs in (said, ran)]
+        rows.append(Row("learning rates", *shown, "not the same runs"))
+    X, y, *_ = gd.datasets.noisy_plane(**figures["data"])
+    plane = Plane(X, y)
+    for lr, run in ran.items():
+        if lr in said:
+            rows += compare_run(solved(run, said[lr], plane))
     return rows

@@ -1,113 +1,158 @@
-"""Execute every notebook, write it and its HTML to build/, and compare figures with the documents'.
+"""Execute every notebook, write it and its page to build/notebooks/, and compare its figures.
 
-Prints a line per figure: what the document says, what gdcore gives, whether they agree. The exit
-status is 1 where a notebook fails or a figure disagrees. A notebook hands its figures over as the
-JSON of its cell tagged "figures"; the comparison of document 000 stands in figures_000.py.
+Prints a line per figure: what the document says, what gdcore gives, whether they agree. A notebook
+hands its figures over as the JSON that its cell tagged "figures" displays; the comparison of
+document 000 stands in figures_000.py. The exit status is 1 where a notebook fails or a figure
+disagrees.
+
+With --save the executed notebooks, and as the README's pictures what cells tagged "picture-NAME"
+drew, replace those under version control in notebooks/ and docs/images/.
 """
+
+from __future__ import annotations
 
 import argparse
 import base64
+import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import figures_000
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from tqdm import tqdm
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPARISONS = {"000_linear_regression": figures_000.compare}
+TIMEOUT = 300  # seconds for one cell
+HEAD = ("figure", "document or formula", "gdcore", "verdict")
+COMPARISONS: dict[str, Callable[[Mapping[str, Any]], Sequence[figures_000.Row]]] = {
+    "000_linear_regression": figures_000.compare
+}
 
 
-def execute(notebook, name):
-    """Run all cells in a fresh kernel, with a progress bar."""
-    with tqdm(total=len(notebook.cells), desc=name, unit="cell", file=sys.stdout) as bar:
+def execute(notebook: Any, folder: Path, name: str) -> None:
+    """Run all cells in a new kernel whose working directory is `folder`."""
+    # With a backend that is set for scripts no picture would get into the notebook.
+    env = {variable: value for variable, value in os.environ.items() if variable != "MPLBACKEND"}
+    cells = [number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    with TemporaryDirectory() as sockets:
         client = NotebookClient(
             notebook,
-            timeout=600,
+            timeout=TIMEOUT,
             kernel_name="python3",
-            config=Config(KernelManager={"transport": "ipc"}),  # no open port
-            on_cell_complete=lambda **_: bar.update(),
+            record_timing=False,  # times of day differ from run to run
+            resources={"metadata": {"path": str(folder)}},
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
         )
-        client.execute()
-        bar.update(bar.total - bar.n)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # times of day differ from run to run
+        with client.setup_kernel(env=env):
+            for count, number in enumerate(tqdm(cells, desc=name, unit="cell"), 1):
+                client.execute_cell(notebook.cells[number], number, execution_count=count)
+    for number in cells:
+        notebook.cells[number].outputs = joined(notebook.cells[number].outputs)
     notebook.metadata["language_info"] = {"name": "python"}
 
 
-def figures_of(notebook):
+def joined(outputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a cell with pieces of one stream put together: where it is cut is chance."""
+    whole: list[Any] = []
+    for output in outputs:
+        stream = output.get("name") if output.output_type == "stream" else None
+        if stream and whole and whole[-1].get("name") == stream:
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
+
+
+def tagged(notebook: Any, start: str, mime: str) -> list[tuple[str, Any]]:
+    """(tag, data) of the outputs of that type, of cells with a tag that starts so."""
+    return [
+        (tag, output.data[mime])
+        for cell in notebook.cells
+        for tag in cell.metadata.get("tags", [])
+        for output in cell.get("outputs", [])
+        if tag.startswith(start) and mime in output.get("data", {})
+    ]
+
+
+def pictures_of(notebook: Any) -> dict[str, bytes]:
+    """The PNG files of the README, by name."""
+    return {
+        f"{tag.removeprefix('picture-')}.png": base64.b64decode(data)
+        for tag, data in tagged(notebook, "picture-", "image/png")
+    }
+
+
+def figures_of(notebook: Any) -> Mapping[str, Any] | None:
     """What the cell tagged "figures" displays as JSON; None where there is no such cell."""
-    for cell in notebook.cells:
-        if "figures" in cell.metadata.get("tags", []):
-            for output in cell.outputs:
-                if "application/json" in output.get("data", {}):
-                    return output.data["application/json"]
-    return None
+    found = tagged(notebook, "figures", "application/json")
+    return found[0][1] if found else None
 
 
-def print_table(rows):
-    """The figures, a line each."""
-    print(f"\n{'figure':<46} {'document':>24} {'gdcore':>24}  verdict")
-    for row in rows:
-        print(f"{row.what:<46} {row.document:>24} {row.ours:>24}  {row.verdict}")
-
-
-def write(notebook, name, folder):
-    """The executed notebook and its page."""
+def write(notebook: Any, name: str, folder: Path) -> None:
+    """Write the executed notebook, and its page: one file, which needs no network."""
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, folder / f"{name}.ipynb")
-    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="")
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}})
     (folder / f"{name}.html").write_text(page, encoding="utf-8")
 
 
-def save_pictures(notebook):
-    """The pictures of the README: what cells tagged "picture-NAME" drew, into docs/images/."""
-    folder = ROOT / "docs" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    for cell in notebook.cells:
-        for tag in cell.metadata.get("tags", []):
-            for output in cell.get("outputs", []):
-                picture = output.get("data", {}).get("image/png")
-                if tag.startswith("picture-") and picture:
-                    name = tag.removeprefix("picture-")
-                    (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
+def save(notebook: Any, path: Path) -> None:
+    """Replace the notebook under version control, and the README's pictures."""
+    nbformat.write(notebook, path)
+    for name, png in pictures_of(notebook).items():
+        (ROOT / "docs" / "images" / name).write_bytes(png)
 
 
-def run(path, folder, save):
-    """Execute and compare one notebook; the number of complaints."""
+def print_table(rows: Sequence[figures_000.Row]) -> None:
+    """Print the rows under their head, each column as wide as it needs to be."""
+    lines = [HEAD, *((row.what, row.document, row.gdcore, row.verdict) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        print("  ".join([*cells, line[3]]))
+
+
+def run(path: Path, folder: Path, keep: bool) -> int:
+    """Execute and compare one notebook; return the number of complaints, each of them printed."""
     notebook = nbformat.read(path, as_version=4)
     try:
-        execute(notebook, path.stem)
-    except CellExecutionError as error:
-        print(f"{path.name} failed:\n{error}")
+        execute(notebook, path.parent, path.stem)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        print(f"\n{path.name} failed:\n{error}")
         return 1
     write(notebook, path.stem, folder)
-    if save:
-        nbformat.write(notebook, path)
-        save_pictures(notebook)
+    if keep:
+        save(notebook, path)
     if path.stem not in COMPARISONS:
         return 0
     figures = figures_of(notebook)
     if figures is None:
-        print(f"{path.name} has no cell tagged 'figures' that displays JSON")
+        print(f"\n{path.name} has no cell tagged 'figures' that displays JSON")
         return 1
     rows = COMPARISONS[path.stem](figures)
+    print(f"\n{path.name}")
     print_table(rows)
-    return sum(not row.agrees for row in rows)
+    return sum(bool(row.complaint) for row in rows)
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--save", action="store_true", help="into notebooks/ and docs/images/ too")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run every notebook, also after one that fails."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--save", action="store_true", help="to notebooks/ and docs/images/ too")
     options = parser.parse_args(arguments)
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    complaints = sum(run(path, ROOT / "build" / "notebooks", options.save) for path in paths)
-    print(f"\n{len(paths)} notebooks, {complaints} figures disagree or notebooks fail")
-    print("pages: build/notebooks/*.html")
+    folder = ROOT / "build" / "notebooks"
+    complaints = sum(run(path, folder, options.save) for path in paths)
+    print(f"\nnotebooks: {len(paths)}; failures and figures that disagree: {complaints}")
+    print(f"pages: {folder.relative_to(ROOT)}/*.html")
     return int(complaints > 0 or not paths)
 
 

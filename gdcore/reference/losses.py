@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gdcore.reference.activations import sigmoid, softmax
+from gdcore.reference.activations import sigmoid
 
 Array = Any  # an ndarray; arithmetic on them is typed as Any by NumPy too
 Twin = Callable[[Array, Array], Array]
@@ -24,13 +24,17 @@ def _product(t: Array, x: Array) -> Array:
     return np.where(t == 0, 0, t * x)
 
 
-def _log_softmax(z: Array) -> Array:
-    """Return log(softmax(z)) = (z - top) - log(1 + rest), the sum without the largest element."""
+def _softmax(z: Array) -> tuple[Array, Array, Array]:
+    """Return p = softmax(z), 1 - p and log(p), with sums that go around the largest element."""
     at = np.real(z).argmax(axis=-1, keepdims=True)
-    top = np.take_along_axis(z, at, axis=-1)
-    e = np.exp(z - top)
-    np.put_along_axis(e, at, 0, axis=-1)
-    return (z - top) - np.log1p(e.sum(axis=-1, keepdims=True))
+    far = z - np.take_along_axis(z, at, axis=-1)
+    others = np.exp(far)
+    np.put_along_axis(others, at, 0, axis=-1)
+    rest = others.sum(axis=-1, keepdims=True)
+    p = np.exp(far) / (1 + rest)
+    q = 1 - p
+    np.put_along_axis(q, at, rest / (1 + rest), axis=-1)
+    return p, q, far - np.log1p(rest)
 
 
 def _one_hot(labels: Array, like: Array) -> Array:
@@ -90,12 +94,13 @@ def categorical_crossentropy_grad(t: Array, y: Array) -> Array:
 
 def categorical_crossentropy_from_logits(t: Array, z: Array) -> Array:
     """Return -sum_j t_j log(softmax(z)_j)."""
-    return -_product(t, _log_softmax(z)).sum(axis=-1)
+    return -_product(t, _softmax(z)[2]).sum(axis=-1)
 
 
 def categorical_crossentropy_from_logits_grad(t: Array, z: Array) -> Array:
-    """Return softmax(z)_j sum(t) - t_j."""
-    return softmax(z) * t.sum(axis=-1, keepdims=True) - t
+    """Return p_j sum(t) - t_j with p = softmax(z), as p_j (sum(t) - t_j) - (1 - p_j) t_j."""
+    p, q, _ = _softmax(z)
+    return p * (t.sum(axis=-1, keepdims=True) - t) - q * t
 
 
 def sparse_categorical_crossentropy(labels: Array, y: Array) -> Array:
@@ -115,7 +120,7 @@ def sparse_categorical_crossentropy_from_logits(labels: Array, z: Array) -> Arra
 
 def sparse_categorical_crossentropy_from_logits_grad(labels: Array, z: Array) -> Array:
     """Return softmax(z)_j - [j = c]."""
-    return softmax(z) - _one_hot(labels, z.real)
+    return categorical_crossentropy_from_logits_grad(_one_hot(labels, z.real), z)
 
 
 LOSSES: dict[str, tuple[Twin, Twin]] = {

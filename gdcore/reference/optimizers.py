@@ -8,7 +8,8 @@ comes last. Nothing is changed in place.
 These functions specify the C kernels, are the oracle of their tests and fill the table of
 ``opt.step(..., trace=True)``. They compute in the type of their arrays: float32, float64, or any
 number type in arrays of objects that has a method ``sqrt``. Constants of a step are computed in
-double, as in C.
+double, as in C; the state arrays have the same bits as the kernels', parameters may differ in the
+last ones.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def adam(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) ->
     table = {"g": g, "m": m, "v": v}
     corrects_first = h["amsgrad"] and dialect == "optax"
     if h["amsgrad"]:
-        v = table["v_max"] = np.maximum(state["v_max"], v / c2 if corrects_first else v)
+        v = table["v_max"] = np.maximum(state["v_max"], (1 / c2) * v if corrects_first else v)
     if dialect == "keras":
         step, m_hat = lr * c2**0.5 / c1, m
         denominator = np.sqrt(v) + eps
