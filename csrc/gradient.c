@@ -16,7 +16,7 @@ enum {
     ROW_WORK = 64,           /* what a row costs beside them */
 };
 
-/* ---- Scratch memory -------------------------------------------------------------------------- */
+/* ---- Scratch memory ------------------------------------------------------------------------- */
 
 void *gd_room_take(gd_room *room, size_t count, size_t size)
 {
@@ -48,7 +48,7 @@ void gd_room_close(gd_room *room)
     gd_free(room->memory);
 }
 
-/* ---- Parts of arrays ------------------------------------------------------------------------- */
+/* ---- Parts of arrays ------------------------------------------------------------------------ */
 
 gd_matrix gd_matrix_rows(const gd_matrix *x, size_t first, size_t rows, size_t real_size)
 {
@@ -94,7 +94,7 @@ size_t gd_share(size_t n, size_t parts, size_t i)
     return n / parts * i + (i < n % parts ? i : n % parts);
 }
 
-/* ---- One chunk ------------------------------------------------------------------------------- */
+/* ---- One chunk ------------------------------------------------------------------------------ */
 
 /* The layout of a slice: the loss, db, dW. */
 enum { SLICE_LOSS = 0, SLICE_BIAS = 1 };
@@ -207,7 +207,7 @@ static bool whole_chunk(const gd_run *run, size_t first, double *slice)
     return g->whole(g, &x, first, slice);
 }
 
-/* ---- All chunks ------------------------------------------------------------------------------ */
+/* ---- All chunks ----------------------------------------------------------------------------- */
 
 /* Task `index`: all chunks of its share of the slices. */
 static void run_slices(void *context, size_t index)
@@ -277,7 +277,7 @@ static void finish(const gd_run *run)
                               g->divisor, g->dw);
 }
 
-/* ---- The call -------------------------------------------------------------------------------- */
+/* ---- The call ------------------------------------------------------------------------------- */
 
 /* What one task needs of a chunk; while the room is closed, its size. */
 static gd_chunk plan_chunk(const gd_run *run, gd_room *room)

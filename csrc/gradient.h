@@ -6,7 +6,7 @@
 
 #include "linear.h"
 
-/* ---- Scratch memory of one call: sizes first, then one allocation, then the same again ------- */
+/* ---- Scratch memory of one call: sizes first, then one allocation, then the same again ------ */
 
 typedef struct {
     void *memory;  /* what gd_room_close frees */
@@ -21,7 +21,7 @@ void *gd_room_take(gd_room *room, size_t count, size_t size);
 bool gd_room_open(gd_room *room);
 void gd_room_close(gd_room *room);
 
-/* ---- Parts of arrays ------------------------------------------------------------------------- */
+/* ---- Parts of arrays ------------------------------------------------------------------------ */
 
 /* Element i of an array of reals. */
 static inline const void *gd_at(const void *data, size_t i, size_t real_size)
@@ -53,7 +53,7 @@ size_t gd_threads_for(size_t rows, size_t inputs, size_t outputs);
 /* Where part i of `parts` of n things begins. */
 size_t gd_share(size_t n, size_t parts, size_t i);
 
-/* ---- The gradient of a layer ----------------------------------------------------------------- */
+/* ---- The gradient of a layer ---------------------------------------------------------------- */
 
 /* What one task holds of a chunk. */
 typedef struct {

@@ -101,7 +101,7 @@ bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t output
     return true;
 }
 
-/* ---- Backward -------------------------------------------------------------------------------- */
+/* ---- Backward ------------------------------------------------------------------------------- */
 
 typedef struct {
     const void *dy, *y, *z;

@@ -32,7 +32,7 @@ typedef struct {
     size_t columns, row_stride, tail_stride;
 } gd_operand;
 
-/* ---- Kernels of one real type at one level (linear.inc): void, no allocation, cannot fail ---- */
+/* ---- Kernels of one real type at one level (linear.inc): void, no allocation, cannot fail --- */
 
 struct gd_linear_kernels {
     size_t lanes; /* reals in one vector */

@@ -32,7 +32,7 @@ static size_t real_size(const layer *l)
     return l->type == NPY_FLOAT32 ? 4 : 8;
 }
 
-/* ---- Arguments ------------------------------------------------------------------------------- */
+/* ---- Arguments ------------------------------------------------------------------------------ */
 
 static int refuse_shape(PyArrayObject *array, const char *name, const char *wanted)
 {
@@ -171,7 +171,7 @@ static PyArrayObject *new_array(int ndim, const npy_intp *shape, int type)
     return (PyArrayObject *)PyArray_SimpleNew(ndim, shape, type);
 }
 
-/* ---- dense ----------------------------------------------------------------------------------- */
+/* ---- dense ---------------------------------------------------------------------------------- */
 
 /* `value` checked as a target apart from the inputs, or where it is absent a new array. */
 static PyArrayObject *target_array(PyObject *value, const char *name, const layer *l)
@@ -223,7 +223,7 @@ done:
     return result;
 }
 
-/* ---- dense_grad ------------------------------------------------------------------------------ */
+/* ---- dense_grad ----------------------------------------------------------------------------- */
 
 /* What the activation's gradient reads: y or z, or z where only that can serve. */
 static int borrow_y_or_z(const gd_function *activation, PyObject *y, PyObject *z, layer *l)
@@ -289,7 +289,7 @@ done:
     return result;
 }
 
-/* ---- linear_value_and_grad ------------------------------------------------------------------- */
+/* ---- linear_value_and_grad ------------------------------------------------------------------ */
 
 /* Whether the shapes agree once axes of length 1 are left out. */
 static bool agree_but_for_ones(PyArrayObject *array, int ndim, const npy_intp *shape)

@@ -51,7 +51,17 @@ __all__ = [
     "softmax",
     "tanh",
 ]
-__all__ += optimizers.__all__
+# The classes of csrc/ops.def, written by `make generated`.
+__all__ += [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Group",
+    "Optimizer",
+    "RMSprop",
+    "clip_by_global_norm",
+]
 
 # Imported at first use: their dataclasses are half of the time of `import gdcore`.
 _LATER = ("datasets", "initializers", "plot", "schedules")
