@@ -38,7 +38,7 @@ peers: .venv/installed .venv/peers ## install the libraries that tests and bench
 asan: export GDCORE_SANITIZE := address,undefined
 asan: GROUP := test
 asan: .venv-asan/installed ## the suite under AddressSanitizer and UBSan, and a search for leaks
-	.venv-asan/bin/python tools/sanitized.py -m "not peers and not notebooks and not release"
+	.venv-asan/bin/python tools/sanitized.py --ignore=tests/test_notebooks.py -m "not peers and not notebooks and not release"
 
 generated: .venv/installed ## the type stub and the README's table, rewritten from csrc/ops.def
 	$(BIN)/python tools/make_stubs.py && $(BIN)/python tools/make_tables.py
@@ -46,7 +46,7 @@ generated: .venv/installed ## the type stub and the README's table, rewritten fr
 coverage: export GDCORE_COVERAGE := 1
 coverage: GROUP := coverage
 coverage: .venv-coverage/installed ## lines and branches of csrc/ that the suite reaches
-	.venv-coverage/bin/$(PYTEST) -m "not peers and not notebooks and not release"
+	.venv-coverage/bin/$(PYTEST) --ignore=tests/test_notebooks.py -m "not peers and not notebooks and not release"
 	.venv-coverage/bin/gcovr --root . --filter csrc/ build/coverage
 
 lint: .venv/installed ## ruff, mypy, stubtest, and the compilers' warnings

@@ -209,13 +209,16 @@ static int make_outputs(gd_kind kind, gd_reduction reduction, bool want_grad, lo
     return (reduction == GD_NONE && a->losses == NULL) || (want_grad && a->grad == NULL) ? -1 : 0;
 }
 
-static PyObject *loss_result(const gd_loss_job *job, loss_arrays *a)
+/* The gradient of an array is an array, 0-d too; that of a number a NumPy scalar. */
+static PyObject *loss_result(const gd_loss_job *job, loss_arrays *a, PyObject *pred)
 {
     PyObject *value = a->losses != NULL ? PyArray_Return((PyArrayObject *)Py_NewRef(a->losses))
                                         : gd_scalar(job->value, a->type);
     if (a->grad == NULL || value == NULL)
         return value;
-    return Py_BuildValue("NN", value, PyArray_Return((PyArrayObject *)Py_NewRef(a->grad)));
+    PyArrayObject *grad = (PyArrayObject *)Py_NewRef(a->grad);
+    return Py_BuildValue("NN", value,
+                         PyArray_Check(pred) ? (PyObject *)grad : PyArray_Return(grad));
 }
 
 PyDoc_STRVAR(loss_doc, "loss(spec, y_true, y_pred, sample_weight, reduction, want_grad)\n--\n\n"
@@ -258,7 +261,7 @@ static PyObject *loss(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_BEGIN_ALLOW_THREADS
     enough = gd_loss_evaluate(&job);
     Py_END_ALLOW_THREADS
-    result = enough ? loss_result(&job, &a) : PyErr_NoMemory();
+    result = enough ? loss_result(&job, &a, arg[2]) : PyErr_NoMemory();
 done:
     release(&a);
     return result;
