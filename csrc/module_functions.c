@@ -120,21 +120,12 @@ static void release(loss_arrays *a)
     Py_XDECREF(a->grad);
 }
 
-/* Shapes without axes of length 1 must agree: (n,) and (n, 1) do, n x n never comes of it. */
-static int agree_but_for_ones(PyArrayObject *true_, int pred_ndim, const npy_intp *pred_shape,
+/* 0 where the target's shape agrees, else -1 with a ValueError. */
+static int check_target_shape(PyArrayObject *true_, int pred_ndim, const npy_intp *pred_shape,
                               const char *wanted)
 {
     char found[96], text[96];
-    int i = 0, k = 0;
-    for (;; i++, k++) {
-        while (i < PyArray_NDIM(true_) && PyArray_DIM(true_, i) == 1)
-            i++;
-        while (k < pred_ndim && pred_shape[k] == 1)
-            k++;
-        if (i >= PyArray_NDIM(true_) || k >= pred_ndim || PyArray_DIM(true_, i) != pred_shape[k])
-            break;
-    }
-    if (i >= PyArray_NDIM(true_) && k >= pred_ndim)
+    if (gd_array_agrees(true_, pred_ndim, pred_shape))
         return 0;
     gd_shape_text(PyArray_NDIM(true_), PyArray_DIMS(true_), found, sizeof found);
     gd_shape_text(pred_ndim, pred_shape, text, sizeof text);
@@ -164,12 +155,12 @@ static int borrow_target(PyObject *value, gd_kind kind, loss_arrays *a)
     if (kind == GD_SPARSE) {
         a->target = gd_array_labels(value, "y_true", ndim > 0 ? shape[ndim - 1] : 1);
         return a->target != NULL
-                   ? agree_but_for_ones(a->target, ndim > 0 ? ndim - 1 : 0, shape,
+                   ? check_target_shape(a->target, ndim > 0 ? ndim - 1 : 0, shape,
                                         "y_pred's shape without its last axis,")
                    : -1;
     }
     a->target = gd_array_input(value, "y_true", a->type, "y_pred", GD_CONTIGUOUS);
-    return a->target != NULL ? agree_but_for_ones(a->target, ndim, shape, "y_pred's shape") : -1;
+    return a->target != NULL ? check_target_shape(a->target, ndim, shape, "y_pred's shape") : -1;
 }
 
 static int borrow_weights(PyObject *value, npy_intp rows, loss_arrays *a)

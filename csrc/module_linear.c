@@ -291,20 +291,6 @@ done:
 
 /* ---- linear_value_and_grad ------------------------------------------------------------------ */
 
-/* Whether the shapes agree once axes of length 1 are left out. */
-static bool agree_but_for_ones(PyArrayObject *array, int ndim, const npy_intp *shape)
-{
-    int i = 0, k = 0;
-    for (;; i++, k++) {
-        while (i < PyArray_NDIM(array) && PyArray_DIM(array, i) == 1)
-            i++;
-        while (k < ndim && shape[k] == 1)
-            k++;
-        if (i == PyArray_NDIM(array) || k == ndim || PyArray_DIM(array, i) != shape[k])
-            return i == PyArray_NDIM(array) && k == ndim;
-    }
-}
-
 static int borrow_y_true(PyObject *value, const gd_function *loss, layer *l)
 {
     const gd_function_row *row = &gd_loss_rows[loss->id];
@@ -322,7 +308,7 @@ static int borrow_y_true(PyObject *value, const gd_function *loss, layer *l)
             : gd_array_input(value, "y_true", l->type, "W", GD_CONTIGUOUS);
     if (l->array[TARGET] == NULL)
         return -1;
-    if (agree_but_for_ones(l->array[TARGET], ndim, l->shape))
+    if (gd_array_agrees(l->array[TARGET], ndim, l->shape))
         return 0;
     gd_shape_text(ndim, l->shape, shape, sizeof shape);
     PyOS_snprintf(wanted, sizeof wanted,
