@@ -314,6 +314,19 @@ PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int 
     return (PyArrayObject *)Py_NewRef(value);
 }
 
+bool gd_array_agrees(PyArrayObject *array, int ndim, const npy_intp *shape)
+{
+    int i = 0, k = 0;
+    for (;; i++, k++) {
+        while (i < PyArray_NDIM(array) && PyArray_DIM(array, i) == 1)
+            i++;
+        while (k < ndim && shape[k] == 1)
+            k++;
+        if (i == PyArray_NDIM(array) || k == ndim || PyArray_DIM(array, i) != shape[k])
+            return i == PyArray_NDIM(array) && k == ndim;
+    }
+}
+
 /* First and one past the last byte that the array touches, whatever its strides. */
 static void extent(PyArrayObject *array, const char **low, const char **high)
 {

@@ -43,6 +43,10 @@ PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int 
 /* 0 where the two share no byte, else -1 with a ValueError. */
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name);
 
+/* Whether the shapes are equal without their axes of length 1: (n,) and (n, 1) are, and n x n never
+ * comes of them. */
+bool gd_array_agrees(PyArrayObject *array, int ndim, const npy_intp *shape);
+
 /* "(3, 4)" into text; cannot fail, cuts what does not fit. */
 void gd_shape_text(int ndim, const npy_intp *shape, char *text, size_t room);
 

@@ -24,10 +24,6 @@ int gd_parse(const char *function, const char *const *names, Py_ssize_t position
  * `count` is the number of rows of the family. 0, or -1 with an exception. */
 int gd_function_from(PyObject *spec, int count, gd_function *function);
 
-/* Whether the shapes are equal without their axes of length 1: (n,) and (n, 1) are, and n x n never
- * comes of them. */
-bool gd_array_agrees(PyArrayObject *array, int ndim, const npy_intp *shape);
-
 /* A NumPy scalar of the type (NPY_FLOAT32 or NPY_FLOAT64). */
 PyObject *gd_scalar(double value, int type);
 

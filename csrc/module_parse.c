@@ -72,16 +72,3 @@ PyObject *gd_scalar(double value, int type)
     Py_DECREF(descr);
     return scalar;
 }
-
-bool gd_array_agrees(PyArrayObject *array, int ndim, const npy_intp *shape)
-{
-    int i = 0, k = 0;
-    for (;; i++, k++) {
-        while (i < PyArray_NDIM(array) && PyArray_DIM(array, i) == 1)
-            i++;
-        while (k < ndim && shape[k] == 1)
-            k++;
-        if (i == PyArray_NDIM(array) || k == ndim || PyArray_DIM(array, i) != shape[k])
-            return i == PyArray_NDIM(array) && k == ndim;
-    }
-}
