@@ -36,7 +36,9 @@ def environment() -> dict[str, str]:
         "LD_PRELOAD": f"{library('libasan.so')}:{library('libstdc++.so')}",
         "PYTHONMALLOC": "malloc",
         "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1:strict_init_order=true:"
-        f"use_sigaltstack=0:{log}",
+        # Guessing the bounds of thread-local blocks crashes gcc 12's search for leaks now and then:
+        # it takes what stands before a block at 16 bytes past a page for glibc 2.19's header.
+        f"use_sigaltstack=0:intercept_tls_get_addr=0:{log}",
         "LSAN_OPTIONS": "exitcode=0:report_objects=0",
         "UBSAN_OPTIONS": f"print_stacktrace=1:{log}",
     }
