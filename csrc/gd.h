@@ -14,6 +14,8 @@
 
 enum {
     GD_MAX_STATES = 4,     /* state arrays of one parameter array */
+    GD_MAX_NUMBERS = 2,    /* numbers that one parameter array keeps from step to step */
+    GD_SUMS = 2,           /* sums over the gradients that a rule may ask for */
     GD_MAX_VARIANTS = 4,   /* kernels of one optimizer row */
     GD_MAX_HYPERS = 16,    /* doubles in one struct of hyper-parameters */
     GD_MAX_SCALARS = 16,   /* reals in one struct of step constants */
@@ -49,19 +51,34 @@ typedef enum {
 /* One struct a rule, of doubles alone: the bindings fill it as a flat array in the row's order. */
 #define REAL(name, ...) double name;
 #define PAIR(name, ...) double name[2];
+#define TRIPLE(name, ...) double name[3];
 #define FLAG(name) double name;
-#define OPTIMIZER(name, class, decay, hypers, ...) struct gd_##name { hypers };
+#define OPTIMIZER(name, class, decay, needs, hypers, ...) struct gd_##name { hypers };
 #include "ops.def"
 
 /* ---- Kernels -------------------------------------------------------------------------------
  * All are void, contiguous, and cannot fail; `void *` stands for float or double of the table
  * they are found in. n == 0 is allowed everywhere. */
 
+/* What the constants of one step depend on, beside the settings. */
+typedef struct {
+    int64_t t; /* number of the step, from 1 */
+    gd_dialect dialect;
+    bool maximize;
+    double loss, grad_norm; /* of all arrays; for rows that need LOSS */
+    const double *sums;     /* GD_SUMS, for rows that need sums; NULL until they are known */
+    double *number[GD_MAX_NUMBERS]; /* what the array keeps, for rows with NUMBER */
+} gd_now;
+
 /* The constants of one step, computed in double and rounded once: `out` is the row's own struct
- * of at most GD_MAX_SCALARS reals. t counts from 1. */
-typedef void gd_scalars_fn(const void *hyper, int64_t t, gd_dialect dialect, void *out);
+ * of at most GD_MAX_SCALARS reals. It moves the numbers on, once a step: where the row needs sums,
+ * in the call that has them. */
+typedef void gd_scalars_fn(const void *hyper, const gd_now *now, void *out);
 /* One step of n elements: p and state in place; g does not overlap them. */
 typedef void gd_step_fn(size_t n, void *p, const void *g, void *const *state, const void *scalars);
+/* What comes before it in rows that need sums: state in place, and the terms of the two sums. */
+typedef void gd_terms_fn(size_t n, const void *p, const void *g, void *const *state,
+                         const void *scalars, double *first, double *second);
 
 /* y = act(z) on rows x width elements; y may be z. */
 typedef void gd_activation_fn(size_t rows, size_t width, const void *z, void *y,
@@ -80,6 +97,7 @@ typedef void gd_weigh_fn(size_t rows, size_t width, const void *weights, double 
 
 typedef struct {
     gd_scalars_fn *scalars;
+    gd_terms_fn *terms; /* NULL where the row needs no sums */
     gd_step_fn *step[GD_MAX_VARIANTS];
 } gd_optimizer_kernels;
 

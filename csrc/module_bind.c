@@ -10,7 +10,9 @@ void gd_optimizer_unbind(optimizer *self)
     gd_free(self->numbers);
     gd_free(self->grads);
     gd_free(self->taken);
+    gd_free(self->step.task_sums);
     self->step.arrays = NULL;
+    self->step.task_sums = NULL;
     self->numbers = NULL;
     self->grads = NULL;
     self->taken = NULL;
@@ -57,22 +59,33 @@ PyArrayObject *gd_array_at(PyObject *list, size_t i)
     return (PyArrayObject *)PyList_GET_ITEM(list, (Py_ssize_t)i);
 }
 
-/* A state array of one parameter: a copy of the loaded one, which may lie in another order, be
- * read-only or belong to somebody else; else filled with the initial value. */
-static PyObject *new_state(PyArrayObject *param, PyArrayObject *loaded, double initial)
+/* A state of one parameter: a copy of the loaded one, which may lie in another order, be read-only
+ * or belong to somebody else; else what the row says. */
+static PyObject *new_state(PyArrayObject *param, PyArrayObject *loaded, const gd_state *row)
 {
-    PyObject *array = PyArray_NewLikeArray(param, NPY_KEEPORDER, NULL, 0), *value = NULL;
+    PyObject *array = row->kind == GD_NUMBER ? PyArray_SimpleNew(0, NULL, NPY_FLOAT64)
+                                             : PyArray_NewLikeArray(param, NPY_KEEPORDER, NULL, 0);
+    PyObject *value = NULL;
+    PyArrayObject *const from = loaded != NULL ? loaded : row->kind == GD_COPIED ? param : NULL;
     int status = array != NULL ? 0 : -1;
-    if (status == 0 && loaded != NULL)
-        status = PyArray_CopyInto((PyArrayObject *)array, loaded);
+    if (status == 0 && from != NULL)
+        status = PyArray_CopyInto((PyArrayObject *)array, from);
     else if (status == 0)
-        status = (value = PyFloat_FromDouble(initial)) != NULL
+        status = (value = PyFloat_FromDouble(row->initial)) != NULL
                      ? PyArray_FillWithScalar((PyArrayObject *)array, value)
                      : -1;
     Py_XDECREF(value);
     if (status < 0)
         Py_CLEAR(array);
     return array;
+}
+
+/* Whether a loaded state is what the row wants: one double, or an array like the parameter. */
+static bool state_fits(const gd_state *row, PyArrayObject *param, PyArrayObject *loaded)
+{
+    if (row->kind == GD_NUMBER)
+        return PyArray_TYPE(loaded) == NPY_FLOAT64 && PyArray_NDIM(loaded) == 0;
+    return PyArray_TYPE(loaded) == PyArray_TYPE(param) && PyArray_SAMESHAPE(loaded, param);
 }
 
 static int refuse_state(PyArrayObject *param, PyArrayObject *loaded, PyObject *name)
@@ -95,12 +108,13 @@ static int check_state(const gd_variant *variant, PyArrayObject *param, PyObject
                        const collected *found, size_t i)
 {
     PyArrayObject *misfit = NULL;
-    for (Py_ssize_t k = PyTuple_GET_SIZE(loaded) - 1; k >= 0; k--) {
-        PyArrayObject *state = (PyArrayObject *)PyTuple_GET_ITEM(loaded, k);
-        if (PyArray_TYPE(state) != PyArray_TYPE(param) || !PyArray_SAMESHAPE(state, param))
+    const bool counted = (size_t)PyTuple_GET_SIZE(loaded) == variant->state_count;
+    for (size_t k = counted ? variant->state_count : 0; k > 0; k--) {
+        PyArrayObject *state = (PyArrayObject *)PyTuple_GET_ITEM(loaded, (Py_ssize_t)(k - 1));
+        if (!state_fits(&variant->state[k - 1], param, state))
             misfit = state;
     }
-    if (misfit == NULL && (size_t)PyTuple_GET_SIZE(loaded) == variant->state_count)
+    if (misfit == NULL && counted)
         return 0;
     PyObject *name = gd_leaf_name(found->params, "params", i);
     if (name != NULL && misfit != NULL)
@@ -127,15 +141,19 @@ static PyObject *bind_state(const optimizer *self, size_t i, const collected *fo
     if (loaded != NULL && check_state(&variant, param, loaded, found, i) < 0)
         return NULL;
     PyObject *states = PyTuple_New((Py_ssize_t)variant.state_count);
+    size_t numbers = 0;
     for (size_t k = 0; states != NULL && k < variant.state_count; k++) {
         PyObject *from = loaded != NULL ? PyTuple_GET_ITEM(loaded, (Py_ssize_t)k) : NULL;
-        PyObject *array = new_state(param, (PyArrayObject *)from, variant.state[k].initial);
+        PyObject *array = new_state(param, (PyArrayObject *)from, &variant.state[k]);
         if (array == NULL) {
             Py_CLEAR(states);
             continue;
         }
         PyTuple_SET_ITEM(states, (Py_ssize_t)k, array);
-        a->state[k] = PyArray_DATA((PyArrayObject *)array);
+        if (variant.state[k].kind == GD_NUMBER)
+            a->number[numbers++] = PyArray_DATA((PyArrayObject *)array);
+        else
+            a->state[k - numbers] = PyArray_DATA((PyArrayObject *)array);
     }
     return states;
 }
@@ -246,6 +264,12 @@ static int bind_arrays(optimizer *self, const collected *found)
         a->size = (size_t)PyArray_SIZE(array);
         a->real_size = (size_t)PyArray_ITEMSIZE(array);
         self->elements += a->size;
+    }
+    self->step.task_sums =
+        gd_alloc(gd_optimizer_tasks(self->step.arrays, n), GD_SUMS * sizeof(double));
+    if (self->step.task_sums == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
     if (take_params(self, found->params) < 0 || bind_groups(self, found->paths) < 0 ||
         bind_states(self, found) < 0)

@@ -191,17 +191,41 @@ static int run_step(optimizer *self, PyObject *params, PyObject *grads)
     return status;
 }
 
-/* grads from closure() -> (loss, grads), a new reference. */
-static PyObject *call_closure(PyObject *closure)
+/* loss and grads from closure() -> (loss, grads), new references; -1 with an exception. */
+static int call_closure(PyObject *closure, PyObject **loss, PyObject **grads)
 {
-    PyObject *pair = PyObject_CallNoArgs(closure), *grads = NULL;
-    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2)
-        grads = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
-    else if (pair != NULL)
+    PyObject *pair = PyObject_CallNoArgs(closure);
+    const bool sound = pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2;
+    if (sound) {
+        *loss = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+        *grads = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    } else if (pair != NULL) {
         PyErr_Format(PyExc_TypeError, "closure() returned %.80s; a tuple (loss, grads) is wanted",
                      Py_TYPE(pair)->tp_name);
+    }
     Py_XDECREF(pair);
-    return grads;
+    return sound ? 0 : -1;
+}
+
+/* The loss of the step that comes, a number or an array of one element, where the rule reads it. */
+static int read_loss(optimizer *self, PyObject *loss)
+{
+    const gd_rule *rule = &gd_rules[self->step.rule];
+    if (rule->needs != GD_LOSS)
+        return 0;
+    if (loss == NULL || loss == Py_None) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s needs the loss: step(params, grads, loss=value), or closure=fn with fn() "
+                     "-> (loss, grads)",
+                     rule->class_name);
+        return -1;
+    }
+    PyObject *number = !PyFloat_Check(loss) && PyObject_HasAttrString(loss, "item")
+                           ? PyObject_CallMethod(loss, "item", NULL)
+                           : Py_NewRef(loss);
+    self->step.loss = number != NULL ? PyFloat_AsDouble(number) : -1;
+    Py_XDECREF(number);
+    return self->step.loss == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
 PyDoc_STRVAR(
@@ -231,7 +255,7 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
 {
     static const char *const names[] = {"params", "grads", "loss", "closure", "trace", NULL};
     optimizer *self = (optimizer *)object;
-    PyObject *arg[5], *grads = NULL;
+    PyObject *arg[5], *grads = NULL, *loss = NULL;
     if (gd_parse("step", names, 2, 1, args, nargs, kwnames, arg) < 0)
         return NULL;
     const int trace = arg[4] != NULL ? PyObject_IsTrue(arg[4]) : 0;
@@ -241,25 +265,27 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
         return PyErr_Format(PyExc_RuntimeError, "the optimizer was not initialised: a subclass "
                                                 "calls super().__init__() first");
     self->busy = true;
-    if (arg[1] != NULL && arg[1] != Py_None)
+    int status = 0;
+    if (arg[1] != NULL && arg[1] != Py_None) {
         grads = Py_NewRef(arg[1]);
-    else if (arg[3] != NULL && arg[3] != Py_None)
-        grads = call_closure(arg[3]);
-    else
+        loss = Py_XNewRef(arg[2]);
+    } else if (arg[3] != NULL && arg[3] != Py_None) {
+        status = call_closure(arg[3], &loss, &grads);
+    } else {
         PyErr_SetString(PyExc_TypeError,
                         "step() needs grads, like params in structure, or closure=fn with fn() -> "
                         "(loss, grads)");
-    self->busy = false;
-    PyObject *result = NULL;
-    if (grads != NULL && trace) {
-        result = PyObject_CallMethod(object, "_traced_step", "OO", arg[0], grads);
-    } else if (grads != NULL) {
-        self->busy = true;
-        if (run_step(self, arg[0], grads) == 0)
-            result = Py_NewRef(Py_None);
-        self->busy = false;
+        status = -1;
     }
+    PyObject *result = NULL;
+    if (status == 0 && !trace && read_loss(self, loss) == 0 && run_step(self, arg[0], grads) == 0)
+        result = Py_NewRef(Py_None);
+    self->busy = false;
+    if (status == 0 && trace)
+        result = PyObject_CallMethod(object, "_traced_step", "OOO", arg[0], grads,
+                                     loss != NULL ? loss : Py_None);
     Py_XDECREF(grads);
+    Py_XDECREF(loss);
     return result;
 }
 
@@ -290,7 +316,8 @@ static int read_state(PyObject *value, PyObject **state)
     bool sound = list != NULL;
     for (Py_ssize_t i = 0; sound && i < PyList_GET_SIZE(list); i++) {
         PyObject *states = PyList_GET_ITEM(list, i);
-        sound = PyTuple_Check(states) && PyTuple_GET_SIZE(states) <= GD_MAX_STATES;
+        sound = PyTuple_Check(states) &&
+                PyTuple_GET_SIZE(states) <= GD_MAX_STATES + GD_MAX_NUMBERS;
         for (Py_ssize_t k = 0; sound && k < PyTuple_GET_SIZE(states); k++)
             sound = PyArray_Check(PyTuple_GET_ITEM(states, k));
     }

@@ -9,13 +9,15 @@ static PyObject *defaults_of(const gd_hyper *hyper, int dialect)
         Py_RETURN_NONE;
     if (hyper->domain == GD_BOOLEAN)
         return PyBool_FromLong(value[0] != 0);
+    if (hyper->count == 3)
+        return Py_BuildValue("(ddd)", value[0], value[1], value[2]);
     return hyper->count == 2 ? Py_BuildValue("(dd)", value[0], value[1])
                              : PyFloat_FromDouble(value[0]);
 }
 
 static PyObject *hyper_row(const gd_hyper *hyper)
 {
-    static const char *const domains[] = {"non-negative", "unit", "boolean"};
+    static const char *const domains[] = {"finite", "non-negative", "positive", "unit", "boolean"};
     return Py_BuildValue("{s:s,s:n,s:s,s:(NNN)}", "name", hyper->name, "count",
                          (Py_ssize_t)hyper->count, "domain", domains[hyper->domain], "defaults",
                          defaults_of(hyper, GD_TORCH), defaults_of(hyper, GD_KERAS),
@@ -24,6 +26,8 @@ static PyObject *hyper_row(const gd_hyper *hyper)
 
 static PyObject *rule_row(const gd_rule *rule)
 {
+    static const char *const decays[] = {"coupled", "decoupled", "own"};
+    static const char *const needs[] = {"nothing", "loss", "array sums", "all sums"};
     PyObject *hypers = PyList_New(0);
     for (size_t i = 0; hypers != NULL && i < rule->hyper_count; i++) {
         PyObject *row = hyper_row(&rule->hyper[i]);
@@ -31,9 +35,10 @@ static PyObject *rule_row(const gd_rule *rule)
             Py_CLEAR(hypers);
         Py_XDECREF(row);
     }
-    return Py_BuildValue("{s:s,s:s,s:N,s:N,s:s,s:s}", "name", rule->name, "class",
-                         rule->class_name, "coupled", PyBool_FromLong(rule->coupled), "hypers",
-                         hypers, "paper", rule->paper, "help", rule->help);
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:N,s:s,s:s}", "name", rule->name, "class",
+                         rule->class_name, "decay", decays[rule->decay], "needs",
+                         needs[rule->needs], "hypers", hypers, "paper", rule->paper, "help",
+                         rule->help);
 }
 
 static PyObject *function_row(const gd_function_row *row)

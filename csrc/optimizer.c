@@ -1,6 +1,6 @@
 /* optimizer.c: one step over a list of arrays, in this order: maximize, clipping, weight decay in
- * the gradient, weight decay beside it, the rule's kernel. Splitting over blocks and threads
- * changes no bit, because every kernel works element by element. */
+ * the gradient, weight decay beside it, the rule's sums where it needs some, the rule's kernel.
+ * Threads change no bit: kernels work element by element, sums are added by task in order. */
 #include "optimizer.h"
 
 #include <math.h>
@@ -22,7 +22,8 @@ enum {
 
 static bool needs_norms(const gd_step *step)
 {
-    bool needed = step->refuse_nonfinite || isfinite(step->global_clip_norm);
+    bool needed = step->refuse_nonfinite || isfinite(step->global_clip_norm) ||
+                  gd_rules[step->rule].needs == GD_LOSS;
     for (size_t i = 0; i < step->group_count; i++)
         needed = needed || isfinite(step->groups[i].clip_norm);
     return needed;
@@ -76,37 +77,73 @@ static void *at(const void *base, size_t index, size_t real_size)
     return base != NULL ? (char *)base + index * real_size : NULL;
 }
 
-/* Elements [from, to) of one array. Without clipping and decay the caller's gradient goes straight
- * into the rule's kernel; otherwise it is prepared block by block on the stack. */
+/* The gradient of n elements as the rule sees it, in buffer. */
+static const void *prepare(const gd_step *step, const gd_array *a, size_t n, const void *p,
+                           const void *g, void *buffer)
+{
+    const gd_group *group = &step->groups[a->group];
+    const gd_prepare_kernels *kernels = &gd_kernels_for(a->real_size)->prepare;
+    const bool coupled = gd_rules[step->rule].decay == GD_COUPLED && step->dialect != GD_KERAS;
+    const double in_gradient = coupled ? group->weight_decay : 0;
+    if (a->scale == 1 && !isfinite(group->clip_value) && in_gradient == 0)
+        return g;
+    kernels->clip(n, g, buffer, a->scale, group->clip_value);
+    if (in_gradient != 0)
+        kernels->decay_gradient(n, p, buffer, in_gradient);
+    return buffer;
+}
+
+/* The factor of weight decay beside the gradient; 1 where it is applied in another pass. */
+static double kept(const gd_step *step, const gd_group *group, bool in_this_pass)
+{
+    const bool beside = gd_rules[step->rule].decay == GD_DECOUPLED || step->dialect == GD_KERAS;
+    return beside && in_this_pass ? 1 - group->hyper[0] * group->weight_decay : 1;
+}
+
+/* Elements [from, to) of one array, prepared block by block on the stack. Where nothing is to be
+ * prepared the range is one block, and the caller's gradient goes straight into the kernel. */
 static void step_range(const gd_step *step, const gd_array *a, size_t from, size_t to)
 {
     const gd_group *group = &step->groups[a->group];
     const gd_kernels *kernels = gd_kernels_for(a->real_size);
     gd_step_fn *kernel = kernels->optimizer[step->rule].step[group->variant];
-    const void *scalars = a->real_size == sizeof(float) ? (const void *)group->scalars_f32
-                                                        : (const void *)group->scalars_f64;
-    const bool coupled = gd_rules[step->rule].coupled && step->dialect != GD_KERAS;
-    const double in_gradient = coupled ? group->weight_decay : 0;
-    const double keep = coupled ? 1 : 1 - group->hyper[0] * group->weight_decay;
-    const bool prepared = a->scale != 1 || isfinite(group->clip_value) || in_gradient != 0;
-    const size_t block = prepared || keep != 1 ? STEP_BLOCK : to - from;
+    const double keep = kept(step, group, kernels->optimizer[step->rule].terms == NULL);
     double buffer[STEP_BLOCK];
+    const bool whole = keep == 1 && prepare(step, a, 0, a->p, a->g, buffer) == a->g;
+    const size_t block = whole ? to - from : STEP_BLOCK;
 
     for (size_t i = from; i < to; i += block) {
         const size_t n = to - i < block ? to - i : block;
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
-        const void *g = at(a->g, i, a->real_size);
         for (size_t k = 0; k < GD_MAX_STATES; k++)
             state[k] = at(a->state[k], i, a->real_size);
-        if (prepared) {
-            kernels->prepare.clip(n, g, buffer, a->scale, group->clip_value);
-            g = buffer;
-        }
-        if (in_gradient != 0)
-            kernels->prepare.decay_gradient(n, p, buffer, in_gradient);
+        const void *g = prepare(step, a, n, p, at(a->g, i, a->real_size), buffer);
         if (keep != 1)
             kernels->prepare.decay_parameter(n, p, keep);
-        kernel(n, p, g, state, scalars);
+        kernel(n, p, g, state, a->constants);
+    }
+}
+
+/* The sums over elements [from, to) of one array, block by block; of decayed parameters. */
+static void sum_range(const gd_step *step, const gd_array *a, size_t from, size_t to, double *sums)
+{
+    const gd_kernels *kernels = gd_kernels_for(a->real_size);
+    const gd_reduce_kernels *reduce = &gd_kernels_for(sizeof(double))->reduce;
+    gd_terms_fn *terms = kernels->optimizer[step->rule].terms;
+    const double keep = kept(step, &step->groups[a->group], true);
+    double buffer[STEP_BLOCK], first[STEP_BLOCK], second[STEP_BLOCK];
+    sums[0] = sums[1] = 0;
+    for (size_t i = from; i < to; i += STEP_BLOCK) {
+        const size_t n = to - i < STEP_BLOCK ? to - i : STEP_BLOCK;
+        void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
+        for (size_t k = 0; k < GD_MAX_STATES; k++)
+            state[k] = at(a->state[k], i, a->real_size);
+        const void *g = prepare(step, a, n, p, at(a->g, i, a->real_size), buffer);
+        if (keep != 1)
+            kernels->prepare.decay_parameter(n, p, keep);
+        terms(n, p, g, state, a->constants, first, second);
+        sums[0] += reduce->sum(n, first);
+        sums[1] += reduce->sum(n, second);
     }
 }
 
@@ -131,16 +168,42 @@ static const gd_array *array_of_task(const gd_step *step, size_t task)
     return &step->arrays[low];
 }
 
-static void step_task(void *context, size_t task)
+/* The array of a task that has something to do, and its range; NULL where it is frozen. */
+static const gd_array *range_of_task(const gd_step *step, size_t task, size_t *from, size_t *to)
 {
-    const gd_step *step = context;
     const gd_array *a = array_of_task(step, task);
-    const size_t from = (task - a->first_task) * STEP_TASK;
-    if (!step->groups[a->group].frozen)
-        step_range(step, a, from, a->size - from < STEP_TASK ? a->size : from + STEP_TASK);
+    *from = (task - a->first_task) * STEP_TASK;
+    *to = a->size - *from < STEP_TASK ? a->size : *from + STEP_TASK;
+    return step->groups[a->group].frozen ? NULL : a;
 }
 
-static void step_arrays(gd_step *step)
+static void step_task(void *context, size_t task)
+{
+    size_t from, to;
+    const gd_array *a = range_of_task(context, task, &from, &to);
+    if (a != NULL)
+        step_range(context, a, from, to);
+}
+
+static void sum_task(void *context, size_t task)
+{
+    const gd_step *step = context;
+    size_t from, to;
+    const gd_array *a = range_of_task(step, task, &from, &to);
+    if (a != NULL)
+        sum_range(step, a, from, to, &step->task_sums[task * GD_SUMS]);
+}
+
+size_t gd_optimizer_tasks(const gd_array *arrays, size_t count)
+{
+    size_t tasks = 0;
+    for (size_t i = 0; i < count; i++)
+        tasks += task_count(&arrays[i]);
+    return tasks;
+}
+
+/* Number the tasks; whether the work is worth more than one thread. */
+static bool plan_tasks(gd_step *step)
 {
     size_t work = 0, tasks = 0;
     for (size_t i = 0; i < step->array_count; i++) {
@@ -151,8 +214,14 @@ static void step_arrays(gd_step *step)
         for (size_t k = 0; k < GD_MAX_STATES && a->state[k] != NULL; k++)
             work += a->size;
     }
-    if (work >= STEP_THREADED && gd_threads_get() > 1) {
-        gd_parallel(tasks, gd_threads_get(), step_task, step);
+    return work >= STEP_THREADED && gd_threads_get() > 1;
+}
+
+static void step_arrays(gd_step *step, bool threaded)
+{
+    if (threaded) {
+        gd_parallel(gd_optimizer_tasks(step->arrays, step->array_count), gd_threads_get(),
+                    step_task, step);
         return;
     }
     for (size_t i = 0; i < step->array_count; i++) {
@@ -162,20 +231,89 @@ static void step_arrays(gd_step *step)
     }
 }
 
+/* The sums of each array, or of all arrays in each. */
+static void sum_arrays(gd_step *step, bool threaded)
+{
+    const size_t tasks = gd_optimizer_tasks(step->arrays, step->array_count);
+    double all[GD_SUMS] = {0};
+    gd_parallel(tasks, threaded ? gd_threads_get() : 1, sum_task, step);
+    for (size_t i = 0; i < step->array_count; i++) {
+        gd_array *a = &step->arrays[i];
+        const bool frozen = step->groups[a->group].frozen;
+        for (size_t k = 0; k < GD_SUMS; k++) {
+            a->sums[k] = 0;
+            for (size_t task = 0; !frozen && task < task_count(a); task++)
+                a->sums[k] += step->task_sums[(a->first_task + task) * GD_SUMS + k];
+            all[k] += a->sums[k];
+        }
+    }
+    if (gd_rules[step->rule].needs != GD_ALL_SUMS)
+        return;
+    for (size_t i = 0; i < step->array_count; i++)
+        for (size_t k = 0; k < GD_SUMS; k++)
+            step->arrays[i].sums[k] = all[k];
+}
+
+/* ---- Constants ------------------------------------------------------------------------------- */
+
+/* Of each group, for the arrays that share them. */
+static void set_group_constants(gd_step *step, const gd_now *now)
+{
+    const gd_level *level = gd_level_get();
+    for (size_t i = 0; i < step->group_count; i++) {
+        gd_group *group = &step->groups[i];
+        level->f32->optimizer[step->rule].scalars(group->hyper, now, &group->f32);
+        level->f64->optimizer[step->rule].scalars(group->hyper, now, &group->f64);
+    }
+    for (size_t i = 0; i < step->array_count; i++) {
+        gd_array *a = &step->arrays[i];
+        const gd_group *group = &step->groups[a->group];
+        a->constants = a->real_size == sizeof(float) ? &group->f32 : &group->f64;
+    }
+}
+
+/* Of each array, where it keeps numbers or has sums. A frozen array takes part where all arrays
+ * estimate one number together, and then alone. */
+static void set_array_constants(gd_step *step, gd_now *now, bool with_sums)
+{
+    const gd_needs needs = gd_rules[step->rule].needs;
+    for (size_t i = 0; i < step->array_count; i++) {
+        gd_array *a = &step->arrays[i];
+        const gd_group *group = &step->groups[a->group];
+        if (group->frozen && needs != GD_ALL_SUMS)
+            continue;
+        now->sums = with_sums ? a->sums : NULL;
+        for (size_t k = 0; k < GD_MAX_NUMBERS; k++)
+            now->number[k] = a->number[k];
+        gd_kernels_for(a->real_size)->optimizer[step->rule].scalars(group->hyper, now, &a->own);
+        a->constants = &a->own;
+    }
+}
+
 bool gd_optimizer_step(gd_step *step)
 {
+    const gd_needs needs = gd_rules[step->rule].needs;
+    const bool sums = needs == GD_ARRAY_SUMS || needs == GD_ALL_SUMS;
     step->measured = needs_norms(step);
     step->nonfinite = step->array_count;
     if (step->measured && !measure(step))
         return false;
     scale_gradients(step);
-    for (size_t i = 0; i < step->group_count; i++) {
-        gd_group *group = &step->groups[i];
-        gd_level_get()->f32->optimizer[step->rule].scalars(group->hyper, step->t, step->dialect,
-                                                           group->scalars_f32);
-        gd_level_get()->f64->optimizer[step->rule].scalars(group->hyper, step->t, step->dialect,
-                                                           group->scalars_f64);
+    gd_now now = {.t = step->t,
+                  .dialect = step->dialect,
+                  .maximize = step->maximize,
+                  .loss = step->loss,
+                  .grad_norm = step->grad_norm};
+    const bool threaded = plan_tasks(step);
+    const bool numbers = step->array_count > 0 && step->arrays[0].number[0] != NULL;
+    if (!sums && !numbers)
+        set_group_constants(step, &now);
+    else
+        set_array_constants(step, &now, false);
+    if (sums) {
+        sum_arrays(step, threaded);
+        set_array_constants(step, &now, true);
     }
-    step_arrays(step);
+    step_arrays(step, threaded);
     return true;
 }

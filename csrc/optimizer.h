@@ -6,6 +6,12 @@
 #include "gd.h"
 #include "rules.h"
 
+/* The constants of one step, in the reals of the arrays that they are for. */
+typedef union {
+    float f32[GD_MAX_SCALARS];
+    double f64[GD_MAX_SCALARS];
+} gd_constants;
+
 /* Settings that a set of arrays shares. */
 typedef struct {
     double hyper[GD_MAX_HYPERS]; /* the rule's struct; lr first */
@@ -13,8 +19,7 @@ typedef struct {
     double clip_value, clip_norm; /* infinity: none */
     bool frozen;
     size_t variant; /* into the rule's kernels */
-    float scalars_f32[GD_MAX_SCALARS]; /* this step's constants, set by gd_optimizer_step */
-    double scalars_f64[GD_MAX_SCALARS];
+    gd_constants f32, f64; /* set by gd_optimizer_step */
 } gd_group;
 
 /* One array to be stepped in place. */
@@ -22,10 +27,15 @@ typedef struct {
     void *p;
     const void *g;
     void *state[GD_MAX_STATES];
+    double *number[GD_MAX_NUMBERS];
     size_t size, real_size;
     size_t group;
-    double norm, scale;  /* of this step, set by gd_optimizer_step */
+    /* set by gd_optimizer_step: */
+    double norm, scale;
     size_t first_task; /* number of its first task in threaded steps */
+    double sums[GD_SUMS];
+    gd_constants own; /* of rules whose constants differ from array to array */
+    const void *constants;
 } gd_array;
 
 typedef struct {
@@ -33,16 +43,21 @@ typedef struct {
     gd_dialect dialect;
     int64_t t; /* number of this step, from 1 */
     bool maximize;
+    double loss; /* for rules that need it */
     double global_clip_norm; /* infinity: none */
     bool refuse_nonfinite;   /* change nothing where a gradient is NaN or infinite */
     gd_group *groups;
     size_t group_count;
     gd_array *arrays;
     size_t array_count;
+    double *task_sums; /* for rules with sums: room for GD_SUMS a task, see gd_optimizer_tasks */
     bool measured;    /* out: whether grad_norm was needed and computed */
     double grad_norm; /* out: over all arrays not frozen, before clipping */
     size_t nonfinite; /* out: number of the first array refused, array_count if none */
 } gd_step;
+
+/* Number of tasks in a step over these arrays, whose sizes alone count. */
+size_t gd_optimizer_tasks(const gd_array *arrays, size_t count);
 
 /* Take the step; false where it was refused, and nothing has changed then. Allocates nothing. */
 bool gd_optimizer_step(gd_step *step);

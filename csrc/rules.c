@@ -9,11 +9,12 @@
 #define REQUIRED NAN
 #define DOMAIN(domain) GD_##domain
 #define REAL(name, domain, torch, keras, optax)                                                  \
-    {#name, 1, DOMAIN(domain), {{torch, 0}, {keras, 0}, {optax, 0}}},
+    {#name, 1, DOMAIN(domain), {{torch, 0, 0}, {keras, 0, 0}, {optax, 0, 0}}},
 #define PAIR(name, domain, first, second)                                                        \
-    {#name, 2, DOMAIN(domain), {{first, second}, {first, second}, {first, second}}},
-#define FLAG(name) {#name, 1, GD_BOOLEAN, {{0, 0}, {0, 0}, {0, 0}}},
-#define OPTIMIZER(name, class, decay, hypers, ...)                                               \
+    {#name, 2, DOMAIN(domain), {{first, second, 0}, {first, second, 0}, {first, second, 0}}},
+#define TRIPLE(name, domain, a, b, c) {#name, 3, DOMAIN(domain), {{a, b, c}, {a, b, c}, {a, b, c}}},
+#define FLAG(name) {#name, 1, GD_BOOLEAN, {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}},
+#define OPTIMIZER(name, class, decay, needs, hypers, ...)                                        \
     static const gd_hyper hyper_##name[] = {hypers};                                             \
     _Static_assert(sizeof(struct gd_##name) <= GD_MAX_HYPERS * sizeof(double),                   \
                    #name ": too many hyper-parameters");
@@ -24,7 +25,7 @@
 #define CHECK(holds, message)                                                                    \
     if (!(holds))                                                                                \
         return message;
-#define OPTIMIZER(name, class, decay, hypers, checks, ...)                                       \
+#define OPTIMIZER(name, class, decay, needs, hypers, checks, ...)                                \
     static const char *check_##name(const void *hyper, gd_dialect dialect)                       \
     {                                                                                            \
         const struct gd_##name *h = hyper;                                                       \
@@ -35,14 +36,18 @@
 
 /* ---- Variants -------------------------------------------------------------------------------- */
 
-#define STATE(name, initial) found->state[found->state_count++] = (gd_state){#name, initial};
+#define STATE(name, initial)                                                                     \
+    found->state[found->state_count++] = (gd_state){#name, GD_FILLED, initial};
+#define COPY(name) found->state[found->state_count++] = (gd_state){#name, GD_COPIED, 0};
+#define NUMBER(name, initial)                                                                    \
+    found->state[found->state_count++] = (gd_state){#name, GD_NUMBER, initial};
 #define VARIANT(kernel_name, when, states)                                                       \
     if (when) {                                                                                  \
         found->kernel = #kernel_name;                                                            \
         states return;                                                                           \
     }                                                                                            \
     found->index++;
-#define OPTIMIZER(name, class, decay, hypers, checks, variants, ...)                             \
+#define OPTIMIZER(name, class, decay, needs, hypers, checks, variants, ...)                      \
     static void variant_##name(const void *hyper, gd_variant *found)                             \
     {                                                                                            \
         const struct gd_##name *h = hyper;                                                       \
@@ -54,12 +59,11 @@
 
 /* ---- The rows -------------------------------------------------------------------------------- */
 
-#define COUPLED true
-#define DECOUPLED false
-#define OPTIMIZER(name, class, coupled, hypers, checks, variants, paper, help)                   \
+#define OPTIMIZER(name, class, decay, needs, hypers, checks, variants, paper, help)              \
     [GD_OPTIMIZER_##name] = {#name,                                                              \
                              #class,                                                             \
-                             coupled,                                                            \
+                             GD_##decay,                                                         \
+                             GD_##needs,                                                         \
                              hyper_##name,                                                       \
                              sizeof hyper_##name / sizeof *hyper_##name,                         \
                              check_##name,                                                       \
@@ -91,6 +95,10 @@ const gd_function_row gd_loss_rows[GD_LOSSES] = {
 bool gd_in_domain(gd_domain domain, double value)
 {
     switch (domain) {
+    case GD_FINITE:
+        return isfinite(value);
+    case GD_POSITIVE:
+        return value > 0 && isfinite(value);
     case GD_NON_NEGATIVE:
         return value >= 0 && isfinite(value);
     case GD_UNIT:

@@ -7,20 +7,44 @@
 
 /* The values that a hyper-parameter may take; all must be finite. */
 typedef enum {
+    GD_FINITE,
     GD_NON_NEGATIVE, /* x >= 0 */
+    GD_POSITIVE,     /* x > 0 */
     GD_UNIT,         /* 0 <= x < 1 */
     GD_BOOLEAN,      /* 0 or 1 */
 } gd_domain;
 
 typedef struct {
     const char *name;
-    size_t count; /* doubles: 1, or 2 for a pair */
+    size_t count; /* doubles: 1 to 3 */
     gd_domain domain;
-    double defaults[GD_DIALECTS][2]; /* NaN: required */
+    double defaults[GD_DIALECTS][3]; /* NaN: required */
 } gd_hyper;
+
+/* Where weight decay enters. Keras has it beside the gradient, whatever the rule. */
+typedef enum {
+    GD_COUPLED,   /* in the gradient */
+    GD_DECOUPLED, /* beside the gradient */
+    GD_OWN,       /* in the rule's formula (rules without weight decay too) */
+} gd_decay;
+
+/* What the constants of a step need beside settings and t. */
+typedef enum {
+    GD_NOTHING,
+    GD_LOSS,       /* the loss, and the norm of all gradients */
+    GD_ARRAY_SUMS, /* two sums over the array */
+    GD_ALL_SUMS,   /* two sums over all arrays together */
+} gd_needs;
+
+typedef enum {
+    GD_FILLED, /* an array like the parameter that starts at a value */
+    GD_COPIED, /* an array like the parameter that starts as its copy */
+    GD_NUMBER, /* one double that starts at a value */
+} gd_state_kind;
 
 typedef struct {
     const char *name;
+    gd_state_kind kind;
     double initial;
 } gd_state;
 
@@ -28,12 +52,13 @@ typedef struct {
     size_t index; /* into gd_optimizer_kernels.step */
     const char *kernel;
     size_t state_count;
-    gd_state state[GD_MAX_STATES];
+    gd_state state[GD_MAX_STATES + GD_MAX_NUMBERS];
 } gd_variant;
 
 typedef struct {
     const char *name, *class_name;
-    bool coupled; /* weight decay in the gradient (never in Keras's dialect) */
+    gd_decay decay;
+    gd_needs needs;
     const gd_hyper *hyper;
     size_t hyper_count;
     const char *(*check)(const void *hyper, gd_dialect dialect); /* NULL: sound */

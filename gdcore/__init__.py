@@ -53,13 +53,31 @@ __all__ = [
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
+    "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
+    "AdaBelief",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Adan",
+    "DAdaptAdam",
     "Group",
+    "Lion",
+    "NAdam",
     "Optimizer",
+    "PolyakSGD",
+    "Prodigy",
+    "RAdam",
     "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "SignSGD",
+    "Yogi",
     "clip_by_global_norm",
 ]
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 import numpy as np
 
 from gdcore import _core
+from gdcore._containers import copy_into
 
 T = TypeVar("T")
 
@@ -220,9 +221,10 @@ class Optimizer(_core.Optimizer):
             return value
         if hyper["count"] == 1:
             return as_number(cls._title(), name, value)
-        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        count = hyper["count"]
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != count:
             raise TypeError(
-                f"{cls._title()}: {name} is {value!r}; a pair of numbers is accepted, for example"
+                f"{cls._title()}: {name} is {value!r}; {count} numbers are accepted, for example"
                 f" {hyper['defaults'][0]}"
             )
         return tuple(as_number(cls._title(), f"{name}[{i}]", v) for i, v in enumerate(value))
@@ -430,24 +432,39 @@ class Optimizer(_core.Optimizer):
         self._row_names = None
 
     def averaged(self, params: Any, out: Any = None) -> Any:
-        """Return the point to evaluate at: `params` themselves for this rule.
+        """Return the point to evaluate at: the average of rules that keep one, else `params`.
 
         Parameters
         ----------
         params : ndarray, or container of them
+            Those of the steps. They are not changed.
         out : like params, optional
             Arrays to copy the point into; they are returned then.
+
+        Returns
+        -------
+        like params
+            New arrays where the rule keeps an average and a step was taken; else `params`
+            themselves, or `out`.
+
+        Raises
+        ------
+        ValueError
+            Where `params` do not hold the arrays that the state is for.
         """
+        from gdcore._average import averaged
+
+        point = averaged(self, params)
         if out is None:
-            return params
-        _copy_into(params, out)
+            return point
+        copy_into(point, out)
         return out
 
-    def _traced_step(self, params: Any, grads: Any) -> Any:
+    def _traced_step(self, params: Any, grads: Any, loss: Any) -> Any:
         """Take a step and return its intermediates; called by C for ``trace=True``."""
         from gdcore._trace import traced_step
 
-        return traced_step(self, params, grads)
+        return traced_step(self, params, grads, loss)
 
     # ---- Values ----------------------------------------------------------------------------------
 
@@ -491,15 +508,3 @@ def _rebuild(
     optimizer._restore(t, state)
     optimizer._row_names = row_names
     return optimizer
-
-
-def _copy_into(source: Any, target: Any) -> None:
-    """Copy a container of arrays into another of the same structure."""
-    if isinstance(source, Mapping):
-        for key in source:
-            _copy_into(source[key], target[key])
-    elif isinstance(source, list | tuple):
-        for a, b in zip(source, target, strict=True):
-            _copy_into(a, b)
-    else:
-        np.copyto(target, source, casting="no")

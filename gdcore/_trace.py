@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdcore._containers import copied, paired, rebuilt
+
 if TYPE_CHECKING:
     from gdcore._optimizer import Optimizer
 
@@ -70,61 +72,29 @@ def _leaves(value: Any, where: str) -> Iterator[tuple[str, Array]]:
         yield where, value
 
 
-def _flat(params: Any, grads: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
-    """Yield (path, parameter, gradient) of every array, in the order of the core."""
-    if isinstance(params, dict):
-        pairs = [(key, params[key], grads[key]) for key in params]
-    elif isinstance(params, list | tuple):
-        pairs = [(i, p, g) for i, (p, g) in enumerate(zip(params, grads, strict=True))]
-    else:
-        yield (), params, grads
-        return
-    for key, inner, inner_grads in pairs:
-        for path, p, g in _flat(inner, inner_grads):
-            yield (key, *path), p, g
-
-
-def _rebuilt(like: Any, values: Iterator[Any]) -> Any:
-    """Return the next values of an iterator in the structure of `like`."""
-    if isinstance(like, dict):
-        return {key: _rebuilt(like[key], values) for key in like}
-    if isinstance(like, list | tuple):
-        items = [_rebuilt(item, values) for item in like]
-        return items if isinstance(like, list) else tuple(items)
-    return next(values)
-
-
-def _copied(params: Any) -> Any:
-    """Return a copy of a container of arrays; what is neither is kept, for the core to refuse."""
-    if isinstance(params, dict):
-        return {key: _copied(value) for key, value in params.items()}
-    if isinstance(params, list | tuple):
-        items = [_copied(value) for value in params]
-        return items if isinstance(params, list) else tuple(items)
-    return params.copy("K") if isinstance(params, np.ndarray) else params
-
-
-def traced_step(optimizer: Optimizer, params: Any, grads: Any) -> Trace:
+def traced_step(optimizer: Optimizer, params: Any, grads: Any, loss: Any = None) -> Trace:
     """Take a step in the core and return the table of its quantities."""
-    before, t_before = _copied(params), optimizer.t
+    before, t_before = copied(params), optimizer.t
     state = [tuple(a.copy("K") for a in row) for row in optimizer._state() or ()]
-    optimizer.step(params, grads)
+    optimizer.step(params, grads, loss=loss)
     if optimizer.t == t_before:
         return Trace()
-    flat = list(_flat(before, grads))
+    flat = list(paired(before, grads))
     rates = optimizer._rates()
     groups = optimizer._group_numbers([path for path, _, _ in flat])
     settings = [
         {**optimizer.get_params(), **(optimizer.groups[n - 1] if n else {}), "lr": rates[n]}
         for n in groups
     ]
+    told = {} if loss is None else {"loss": float(np.asarray(loss).item())}
+    settings = [{**h, **told, "grad_norm": optimizer.grad_norm} for h in settings]
     tables = _tables(optimizer, [p for _, p, _ in flat], [g for _, _, g in flat], state, settings)
-    for table, (_, p, _) in zip(tables, _flat(params, grads), strict=True):
+    for table, (_, p, _) in zip(tables, paired(params, grads), strict=True):
         table["p"] = p.copy("K")
     names = dict.fromkeys(name for table in tables for name in table if name != "p")
     return Trace(
         {
-            name: _rebuilt(before, iter([table.get(name) for table in tables]))
+            name: rebuilt(before, iter([table.get(name) for table in tables]))
             for name in (*names, "p")
         }
     )
@@ -146,14 +116,25 @@ def _tables(
     prepared = reference.clipped(
         arrays, settings, maximize=own["maximize"], global_clip_norm=own["global_clip_norm"]
     )
+    name, t, dialect = optimizer._row["name"], optimizer.t, own["dialect"]
+    before = [
+        dict(zip(optimizer._names_of(i), state[i], strict=True))
+        if state
+        else reference.InitialState(name, p, settings[i])
+        for i, p in enumerate(params)
+    ]
+    sums = reference.summed(name, params, prepared, before, settings, t, dialect)
     tables = []
     for i, (p, g, h) in enumerate(zip(params, prepared, settings, strict=True)):
         if h.get("frozen", False):
             tables.append({"p_before": p, "g": g, "update": np.zeros_like(p)})
             continue
-        names = optimizer._names_of(i)
-        old = dict(zip(names, state[i], strict=True)) if state else None
-        table = reference.step(optimizer._row["name"], p, g, old, h, optimizer.t, own["dialect"])
-        table.update(zip(names, (a.copy("K") for a in optimizer._state()[i]), strict=True))
-        tables.append({"p_before": p, **{n: np.asarray(value) for n, value in table.items()}})
+        table = reference.step(name, p, g, before[i], {**h, "sums": sums}, t, dialect)
+        live = optimizer._state()[i]
+        table.update(zip(optimizer._names_of(i), (a.copy("K") for a in live), strict=True))
+        # A number that the rule keeps stands beside every element.
+        like = {
+            n: value if np.ndim(value) else np.full(p.shape, value) for n, value in table.items()
+        }
+        tables.append({"p_before": p, **like})
     return tables

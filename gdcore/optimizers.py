@@ -14,7 +14,13 @@ from typing import Any
 from gdcore import _core
 from gdcore._optimizer import COMMON, DIALECTS, Group, Optimizer, Setting
 
-DOMAINS = {"non-negative": ">= 0", "unit": "in [0, 1)", "boolean": "flag"}
+DOMAINS = {
+    "finite": "finite",
+    "non-negative": ">= 0",
+    "positive": "> 0",
+    "unit": "in [0, 1)",
+    "boolean": "flag",
+}
 
 COMMON_DOC = """\
 maximize : bool, default False
@@ -49,8 +55,8 @@ def _hyper_doc(hyper: dict[str, Any]) -> str:
     kind = "bool" if hyper["domain"] == "boolean" else "float"
     if name == "lr":
         kind = "float or callable"
-    elif hyper["count"] == 2:
-        kind = "(float, float)"
+    elif hyper["count"] > 1:
+        kind = f"({', '.join(['float'] * hyper['count'])})"
     shown = ", ".join(
         f"{dialect} {'required' if value is None else value}"
         for dialect, value in zip(DIALECTS, defaults, strict=True)
@@ -79,7 +85,7 @@ Examples
 --------
 >>> W = np.array([1.0, -2.0])
 >>> opt = gd.{row["class"]}(lr=0.1)
->>> opt.step(W, np.array([0.5, -0.5]))
+>>> opt.step(W, np.array([0.5, -0.5]){", loss=0.5" if row["needs"] == "loss" else ""})
 >>> opt.t
 1
 >>> bool(W[0] < 1.0)

@@ -3,7 +3,7 @@ numbers that carry the error bound of the design.
 
 Nothing here names a row. A case is a class, a dialect and settings: each flag on and off, each
 setting that is off (0) by default on and off, each setting bounded to [0, 1) at its default and at
-0. What the constructor itself refuses is no case.
+0, a length beyond a thousand steps also short. What the constructor itself refuses is no case.
 """
 
 import hashlib
@@ -19,6 +19,10 @@ from gdcore._optimizer import DIALECTS
 
 ROWS = {row["name"]: row for row in _core.OPTIMIZERS}
 STEPS = (1, 2, 10, 1000, 10**6)
+LOSS = 3.0  # told at every step, for rules that read it
+# Rules whose constants are of the array alone: neither sums over arrays nor the loss.
+ALONE = {name for name, row in ROWS.items() if row["needs"] == "nothing"}
+SUMMING = {name for name, row in ROWS.items() if row["needs"].endswith("sums")}
 
 
 def choices(hyper):
@@ -27,6 +31,8 @@ def choices(hyper):
         return (False, True)
     if hyper["count"] == 1 and hyper["defaults"][0] == 0:
         return (0.0, 0.75)
+    if hyper["count"] == 1 and hyper["defaults"][0] > 1000:
+        return (None, 1.0)
     return (None,)
 
 
@@ -36,7 +42,7 @@ def settings_of(row):
     for values in itertools.product(*map(choices, row["hypers"])):
         yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
     for hyper in row["hypers"]:
-        if hyper["domain"] == "unit":
+        if hyper["domain"] == "unit" and hyper["defaults"][0] != 0:
             yield {hyper["name"]: 0.0 if hyper["count"] == 1 else (0.0,) * hyper["count"]}
 
 
@@ -74,7 +80,7 @@ def stepped(opt, p, grads):
     """The parameter after one step for each gradient, and the optimizer's state by name."""
     p = p.copy("K")
     for g in grads:
-        opt.step(p, g)
+        opt.step(p, g, loss=LOSS)
     return p, opt.state_dict()["state"][0]
 
 
@@ -110,10 +116,11 @@ RANGE = {
 class Bounded:
     """An exact value, and how far the result in floating point may lie from it by the design.
 
-    An array that is updated (``updated``: state, and a multiple of it) may be off by 4 eps times
-    the sum of the absolute values of the terms of its last addition. Other operations pass on the
-    errors of what they read, and add the smallest normal number where they underflow. ``wild``
-    marks what leaves the range or divides by 0: exact values say nothing about it.
+    An array that is updated (``updated``: state, and what it is multiplied or divided to) may be
+    off by 4 eps times the sum of the absolute values of the terms of its last addition. Other
+    operations pass on the errors of what they read, and add the smallest normal number where they
+    underflow. ``wild`` marks what leaves the range, divides by 0, or is a sign that the error
+    leaves open: exact values say nothing about it.
     """
 
     def __init__(self, value, dtype, error=0, updated=False, wild=False):
@@ -132,6 +139,8 @@ class Bounded:
         return other if isinstance(other, Bounded) else Bounded(other, self.dtype)
 
     def __add__(self, other):
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         b = self._other(other)
         error = self.error + b.error
         if self.updated or b.updated:
@@ -139,17 +148,21 @@ class Bounded:
         return self._with(self.value + b.value, error, b)
 
     def __mul__(self, other):
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         b = self._other(other)
         error = self.error * (abs(b.value) + b.error) + abs(self.value) * b.error
         return self._with(self.value * b.value, error, b, updated=self.updated or b.updated)
 
     def __truediv__(self, other):
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         b = self._other(other)
         low = abs(b.value) - b.error
         if low <= 0:
             return self._with(0, 0, b, wild=True)
         error = (self.error + abs(self.value) * b.error / abs(b.value)) / low
-        return self._with(self.value / b.value, error, b)
+        return self._with(self.value / b.value, error, b, updated=self.updated)
 
     def sqrt(self):
         if self.value < 0:
@@ -169,6 +182,28 @@ class Bounded:
             self.error = b.error = max(self.error, b.error)
         return self.value >= b.value
 
+    def __gt__(self, other):
+        return self.value > self._other(other).value
+
+    def __lt__(self, other):
+        return self.value < self._other(other).value
+
+    def __le__(self, other):
+        b = self._other(other)
+        return self >= b if self.value == b.value else self.value < b.value
+
+    def __abs__(self):
+        return self._with(abs(self.value), self.error, updated=self.updated)
+
+    def __pow__(self, power):
+        assert power == 0.5
+        return self.sqrt()
+
+    def sign(self):
+        """-1, 0 or 1; wild where the error leaves open which."""
+        sign = (self.value > 0) - (self.value < 0)
+        return self._with(sign, 0, wild=0 < self.error >= abs(self.value))
+
     def __neg__(self):
         return self * -1
 
@@ -183,7 +218,9 @@ class Bounded:
 
 
 def bounded(array, updated=False):
-    """An array of floats as an array of exact numbers."""
+    """An array of floats as an array of exact numbers; a number that is kept, as an exact one."""
+    if np.ndim(array) == 0:
+        return mpf(float(array))
     cells = np.empty(array.shape, dtype=object)
     cells[...] = [Bounded(float(x), array.dtype, updated=updated) for x in array]
     return cells
@@ -197,4 +234,5 @@ def exact_settings(opt):
             return tuple(map(exact, value))
         return mpf(value) if isinstance(value, float) else value
 
-    return {name: exact(value) for name, value in opt.get_params().items()}
+    told = {"loss": LOSS, "grad_norm": opt.grad_norm or 0.0}
+    return {name: exact(value) for name, value in {**opt.get_params(), **told}.items()}

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from optimizer_cases import CASES, label, make
+from optimizer_cases import CASES, LOSS, label, make
 
 import gdcore as gd
 from gdcore import _trace
+from gdcore._containers import copied
 from gdcore.reference import optimizers as reference
 
 
@@ -24,37 +25,35 @@ def leaves(value):
 def test_the_table_is_the_step_of_the_core_told_by_the_twin(case, dtype, rng):
     params, grads = tree(rng, dtype), tree(rng, dtype)
     plain, traced = make(case, maximize=True), make(case, maximize=True)
-    twin, state = _trace._copied(params), [None] * 4
+    twin = copied(params)
+    start = leaves(copied(params))
+    state = [reference.InitialState(case[0], p, traced.get_params()) for p in start]
     for t in (1, 2, 3):
-        before = _trace._copied(params)
-        table = traced.step(params, grads, trace=True)
+        before = copied(params)
+        table = traced.step(params, grads, loss=LOSS, trace=True)
         assert isinstance(table, dict)
-        plain.step(twin, grads)
+        plain.step(twin, grads, loss=LOSS)
         assert traced.t == t
         assert next(iter(table)) == "p_before"
         assert [*table][-1] == "p"
+        h = {**traced.get_params(), "loss": LOSS, "grad_norm": traced.grad_norm}
+        old = leaves(before), [-g for g in leaves(grads)], state
+        sums = reference.summed(case[0], *old, [h] * 4, t, traced.dialect)
         for i, names in enumerate(traced.state_dict()["state"]):
             assert {*names} <= {*table}
             rows = {name: leaves(value)[i] for name, value in table.items()}
-            told = reference.step(
-                case[0],
-                leaves(before)[i],
-                -leaves(grads)[i],
-                state[i],
-                traced.get_params(),
-                t,
-                traced.dialect,
-            )
+            arrays = [values[i] for values in old]
+            told = reference.step(case[0], *arrays, {**h, "sums": sums}, t, traced.dialect)
             assert [*told] == [name for name in rows if name != "p_before"]
             for name, array in rows.items():
-                assert array.dtype == dtype
+                assert array.dtype == (names[name].dtype if name in names else dtype)
                 assert array.shape == leaves(params)[i].shape
                 if name in names or name == "p":
                     continue
                 wanted = told.get(name, leaves(before)[i])
                 np.testing.assert_array_equal(array, wanted, err_msg=name)
             for name, array in names.items():
-                np.testing.assert_array_equal(rows[name], array)
+                assert (rows[name] == array).all()
             np.testing.assert_array_equal(rows["p"], leaves(params)[i])
             kept = rows.get("p_decayed", rows["p_before"])
             eps = np.finfo(dtype).eps

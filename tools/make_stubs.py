@@ -47,7 +47,7 @@ COMMON = {
 def kind(hyper: dict) -> str:
     if hyper["domain"] == "boolean":
         return "bool"
-    return "float" if hyper["count"] == 1 else "tuple[float, float]"
+    return "float" if hyper["count"] == 1 else f"tuple[{', '.join(['float'] * hyper['count'])}]"
 
 
 def class_stub(row: dict) -> str:

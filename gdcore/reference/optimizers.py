@@ -1,176 +1,40 @@
-"""The optimizers' rules in plain NumPy, one short function per row of the core's table.
+"""One optimizer step in plain NumPy: clipping, weight decay, and the rule of `optimizer_rules`.
 
-A rule takes a parameter, its gradient and its state arrays as they stood before step ``t`` (counted
-from 1), the settings ``h`` by name and the dialect. It returns every intermediate quantity by name,
-in the order in which they arise: the new state arrays are among them, the new parameter ``"p"``
-comes last. Nothing is changed in place.
-
-These functions specify the C kernels, are the oracle of their tests and fill the table of
+These functions specify the C core, are the oracle of its tests and fill the table of
 ``opt.step(..., trace=True)``. They compute in the type of their arrays: float32, float64, or any
-number type in arrays of objects that has a method ``sqrt``. Constants of a step are computed in
-double, as in C; the state arrays have the same bits as the kernels', parameters may differ in the
-last ones.
+number type in arrays of objects that has the methods ``sqrt`` and ``sign``. Constants of a step are
+computed in double, as in C; the state arrays have the same bits as the kernels', parameters may
+differ in the last ones.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gdcore import _core
+from gdcore.reference._arithmetic import Array, Settings, State, Table
+from gdcore.reference.optimizer_rules import INITIAL, RULES, SUMS
 
-Array = NDArray[Any]
-Settings = Mapping[str, Any]
-State = Mapping[str, Array]
-Table = dict[str, Array]
-Rule = Callable[[Array, Array, State, Settings, int, str], Table]
-
-# ---- The rules -----------------------------------------------------------------------------------
-
-
-def sgd(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) -> Table:
-    """Robbins & Monro 1951; momentum of Polyak 1964; Nesterov's as in Sutskever et al. 2013.
-
-    ``b = mu b + g``, ``p -= lr b``. Keras keeps the rate inside: ``b = mu b + lr g``, ``p -= b``.
-    torch scales g by ``1 - dampening`` from the second step on. With ``nesterov`` the step goes
-    along ``g + mu b`` (the stored p is the look-ahead point).
-    """
-    lr, mu = h["lr"], h["momentum"]
-    table = {"g": g, "effective_lr": np.full_like(p, lr)}
-    if mu == 0:
-        table["update"] = lr * g
-        return {**table, "p": p - table["update"]}
-    inside = dialect == "keras"
-    gain = lr if inside else 1 if t == 1 else 1 - h["dampening"]
-    b = mu * state["b"] + gain * g
-    direction = table["b"] = b
-    if h["nesterov"]:
-        direction = table["direction"] = (lr * g if inside else g) + mu * b
-    update = direction if inside else lr * direction
-    return {**table, "update": update, "p": p - update}
-
-
-def adagrad(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) -> Table:
-    """Duchi, Hazan & Singer 2011.
-
-    ``a += g^2``, ``p -= lr g / (sqrt(a) + eps)``, where torch lowers lr to
-    ``lr / (1 + (t - 1) lr_decay)``; Keras and optax have eps in the root: ``sqrt(a + eps)``.
-    """
-    lr = h["lr"] / (1 + (t - 1) * h["lr_decay"])
-    a = state["a"] + g * g
-    denominator = _root(a, h["eps"], dialect)
-    update = lr * g / denominator
-    return {
-        "g": g,
-        "a": a,
-        "denominator": denominator,
-        "effective_lr": lr / denominator,
-        "update": update,
-        "p": p - update,
-    }
-
-
-def rmsprop(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) -> Table:
-    """Tieleman & Hinton 2012; centered, Graves 2013.
-
-    ``v = alpha v + (1 - alpha) g^2``, ``p -= lr g / (sqrt(v) + eps)``; Keras and optax have eps in
-    the root. Centered: ``v - m^2`` stands for v, never below 0, with
-    ``m = alpha m + (1 - alpha) g``. With momentum ``b = mu b + g / (...)``, ``p -= lr b`` in torch,
-    ``b = mu b + lr g / (...)``, ``p -= b`` in Keras and optax.
-    """
-    lr, alpha, mu = h["lr"], h["alpha"], h["momentum"]
-    table = {"g": g, "v": alpha * state["v"] + (1 - alpha) * (g * g)}
-    spread = table["v"]
-    if h["centered"]:
-        m = table["m"] = alpha * state["m"] + (1 - alpha) * g
-        spread = table["v_centered"] = np.maximum(spread, m * m) - m * m
-    denominator = table["denominator"] = _root(spread, h["eps"], dialect)
-    table["effective_lr"] = lr / denominator
-    if mu == 0:
-        table["update"] = lr * g / denominator
-    elif dialect == "torch":
-        b = table["b"] = mu * state["b"] + g / denominator
-        table["update"] = lr * b
-    else:
-        b = table["b"] = mu * state["b"] + lr * g / denominator
-        table["update"] = b
-    return {**table, "p": p - table["update"]}
-
-
-def adam(p: Array, g: Array, state: State, h: Settings, t: int, dialect: str) -> Table:
-    """Kingma & Ba 2015; AMSGrad, Reddi et al. 2018; AdamW, Loshchilov & Hutter 2019.
-
-    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``c1 = 1 - b1^t``, ``c2 = 1 - b2^t``,
-    ``p -= lr (m / c1) / (sqrt(v / c2) + eps)``. Keras follows the remark below algorithm 1:
-    ``p -= lr sqrt(c2) / c1 m / (sqrt(v) + eps)``. AMSGrad has the largest v so far in the root:
-    of the raw ones in torch and Keras, of the corrected ones, ``v / c2``, in optax.
-    """
-    lr, eps, (b1, b2) = h["lr"], h["eps"], h["betas"]
-    c1, c2 = _correction(b1, t), _correction(b2, t)
-    m = b1 * state["m"] + (1 - b1) * g
-    v = b2 * state["v"] + (1 - b2) * (g * g)
-    table = {"g": g, "m": m, "v": v}
-    corrects_first = h["amsgrad"] and dialect == "optax"
-    if h["amsgrad"]:
-        v = table["v_max"] = np.maximum(state["v_max"], (1 / c2) * v if corrects_first else v)
-    if dialect == "keras":
-        step, m_hat = lr * c2**0.5 / c1, m
-        denominator = np.sqrt(v) + eps
-    else:
-        step, m_hat = lr, m / c1
-        v_hat = v if corrects_first else v / c2
-        denominator = np.sqrt(v_hat) + eps
-        table.update(m_hat=m_hat, v_hat=v_hat)
-    update = step * m_hat / denominator
-    table.update(denominator=denominator, effective_lr=step / denominator, update=update)
-    return {**table, "p": p - update}
-
-
-def _correction(beta: Any, t: int) -> Any:
-    """Return ``1 - beta^t``; of a float in the form that keeps all digits at small t."""
-    if isinstance(beta, float):
-        return -math.expm1(t * math.log(beta)) if beta > 0 else 1.0
-    return 1 - beta**t
-
-
-def _root(square: Array, eps: float, dialect: str) -> Array:
-    """Return the root of a mean square, kept from 0 by eps beside it (torch) or inside it."""
-    if dialect == "torch":
-        beside: Array = np.sqrt(square) + eps
-        return beside
-    inside: Array = np.sqrt(square + eps)
-    return inside
-
-
-RULES: dict[str, Rule] = {
-    "sgd": sgd,
-    "adagrad": adagrad,
-    "rmsprop": rmsprop,
-    "adam": adam,
-    "adamw": adam,
-}
+__all__ = ["INITIAL", "ROWS", "RULES", "InitialState", "clipped", "norm", "step", "summed"]
 
 # ---- What comes before a rule --------------------------------------------------------------------
 
 ROWS: dict[str, Any] = {row["name"]: row for row in _core.OPTIMIZERS}
 
-# Initial values of the state arrays that do not start at 0, by row: {state: name of the setting}.
-INITIAL = {"adagrad": {"a": "initial_accumulator_value"}}
 
-
-class InitialState(dict[str, Array]):
-    """The state of `p` before the first step: whatever array a rule asks for, filled."""
+class InitialState(dict[str, Any]):
+    """The state of `p` before the first step: whatever a rule asks for."""
 
     def __init__(self, name: str, p: Array, settings: Settings) -> None:
-        self._values = {state: settings[own] for state, own in INITIAL.get(name, {}).items()}
-        self._like = p
+        self._makers = INITIAL.get(name, {})
+        self._of = p, settings
 
-    def __missing__(self, state: str) -> Array:
-        return np.full_like(self._like, self._values.get(state, 0))
+    def __missing__(self, state: str) -> Any:
+        p, settings = self._of
+        return self._makers[state](p, settings) if state in self._makers else np.zeros_like(p)
 
 
 def step(
@@ -191,9 +55,11 @@ def step(
     p, g : ndarray
         The parameter and its gradient after `clipped`; nothing is changed.
     state : mapping of str to ndarray, or None
-        State arrays before the step; None before the first.
+        State before the step; None before the first.
     settings : mapping
-        Hyper-parameters by the constructor's names; lr is a number.
+        Hyper-parameters by the constructor's names; lr is a number. With ``loss`` and
+        ``grad_norm`` for a rule that reads them, and ``sums`` over all arrays for one that adds
+        over them (else those over `p` alone).
     t : int
         Number of the step, from 1.
     dialect : {'torch', 'keras', 'optax'}
@@ -215,14 +81,53 @@ def step(
     """
     if state is None:
         state = InitialState(name, p, settings)
-    decay = settings.get("weight_decay", 0)
-    before: Table = {}
     with np.errstate(all="ignore"):
-        if decay != 0 and ROWS[name]["coupled"] and dialect != "keras":
-            g = g + decay * p
-        elif decay != 0:
-            p = before["p_decayed"] = (1 - settings["lr"] * decay) * p
+        before, p, g = _decayed(name, p, g, settings, dialect)
         return {**before, **RULES[name](p, g, state, settings, t, dialect)}
+
+
+def summed(
+    name: str,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    states: Sequence[State],
+    settings: Sequence[Settings],
+    t: int,
+    dialect: str = "torch",
+) -> tuple[Any, Any] | None:
+    """Return the two sums over all arrays that are not frozen, or None where the rule adds none up.
+
+    The arguments are those of `step`, of each array.
+
+    Examples
+    --------
+    >>> from gdcore.reference import optimizers as reference
+    >>> reference.summed("sgd", [], [], [], [], t=1) is None
+    True
+    """
+    if name not in SUMS:
+        return None
+    sums = [0.0, 0.0]
+    with np.errstate(all="ignore"):
+        for p, g, state, h in zip(params, grads, states, settings, strict=True):
+            if not h.get("frozen", False):
+                _, p, g = _decayed(name, p, g, h, dialect)
+                parts = SUMS[name](p, g, state, h, t, dialect)
+                sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    return sums[0], sums[1]
+
+
+def _decayed(
+    name: str, p: Array, g: Array, settings: Settings, dialect: str
+) -> tuple[Table, Array, Array]:
+    """Return weight decay's own quantity by name, the parameter and the gradient after it."""
+    decay, kind = settings.get("weight_decay", 0), ROWS[name]["decay"]
+    if decay != 0 and kind == "coupled" and dialect != "keras":
+        return {}, p, g + decay * p
+    if decay != 0 and (kind == "decoupled" or dialect == "keras"):
+        p = (1 - settings["lr"] * decay) * p
+        return {"p_decayed": p}, p, g
+    return {}, p, g
 
 
 def norm(arrays: Sequence[Array]) -> Any:
