@@ -40,8 +40,8 @@ asan: GROUP := test
 asan: .venv-asan/installed ## the suite under AddressSanitizer and UBSan, and a search for leaks
 	.venv-asan/bin/python tools/sanitized.py --ignore=tests/test_notebooks.py -m "not peers and not notebooks and not release"
 
-generated: .venv/installed ## the type stub and the README's table, rewritten from csrc/ops.def
-	$(BIN)/python tools/make_stubs.py && $(BIN)/python tools/make_tables.py
+generated: .venv/installed ## the stub, the lists and the page of the optimizers, from csrc/ops.def
+	for made in stubs tables optimizer_page; do $(BIN)/python tools/make_$$made.py || exit 1; done
 
 coverage: export GDCORE_COVERAGE := 1
 coverage: GROUP := coverage

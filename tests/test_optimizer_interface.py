@@ -11,6 +11,7 @@ from optimizer_cases import CASES, LOSS, ROWS, label, make, stepped
 
 import gdcore as gd
 from gdcore import schedules
+from gdcore.reference.optimizer_rules import AVERAGED
 
 each_case = pytest.mark.parametrize("case", CASES, ids=label)
 each_class = pytest.mark.parametrize("kind", [getattr(gd, row["class"]) for row in ROWS.values()])
@@ -427,13 +428,42 @@ def test_a_state_of_other_groups_is_refused():
             other.step(params, [np.ones(2), np.ones(2)])
 
 
-def test_averaged_is_the_parameters_themselves():
-    opt, params = gd.SGD(lr=0.5), {"a": [np.ones(2)], "b": (np.zeros(1),)}
+@each_class
+def test_averaged_is_the_rule_s_average_or_the_parameters_themselves(kind):
+    params = {"a": [np.ones(2, np.float32)], "b": (np.zeros(()), np.ones((2, 3), order="F"))}
+    opt = kind(lr=0.5, groups=[{"params": ["b"], "frozen": True}])
     assert opt.averaged(params) is params
-    out = {"a": [np.zeros(2)], "b": (np.ones(1),)}
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        grads = copy.deepcopy(params)
+        grads["a"][0][:] = rng.normal(size=2)
+        opt.step(params, grads, loss=LOSS)
+    point = opt.averaged(params)
+    keeps = opt._row["name"] in AVERAGED
+    assert (point is params) != keeps
+    out = copy.deepcopy(params)
     assert opt.averaged(params, out) is out
-    np.testing.assert_array_equal(out["a"][0], [1.0, 1.0])
-    assert out["b"][0][0] == 0.0
+    np.testing.assert_equal(out, point)
+    np.testing.assert_equal(point["b"], params["b"])
+    assert point["a"][0].dtype == np.float32
+    if keeps:
+        row = opt.state_dict()["state"][0]
+        wanted = AVERAGED[opt._row["name"]](params["a"][0], row, opt.get_params())
+        np.testing.assert_array_equal(point["a"][0], wanted)
+        assert not np.shares_memory(point["a"][0], params["a"][0])
+        with pytest.raises(ValueError, match="those of the steps"):
+            opt.averaged({"a": [np.ones(2)]})
+
+
+def test_the_average_of_schedule_free_is_that_of_its_plain_iterates():
+    """With a constant rate and betas of 0.5: x is the mean of all z, y lies halfway to z."""
+    opt, y, zs = gd.ScheduleFreeSGD(lr=0.25, momentum=0.5), np.array([4.0, -2.0]), []
+    for _ in range(6):
+        opt.step(y, y.copy())
+        zs.append(opt.state_dict()["state"][0]["z"])
+    x = opt.averaged(y)
+    np.testing.assert_allclose(x, np.mean(zs, axis=0), rtol=1e-14)
+    np.testing.assert_allclose(y, 0.5 * (x + zs[-1]), rtol=1e-14)
 
 
 # ---- Schedules -----------------------------------------------------------------------------------
