@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 GROUP := dev
-PYTEST := pytest --durations=5
+PYTEST := pytest -n auto --dist worksteal --durations=5
 CODE := setup.py pyproject.toml $(shell find csrc gdcore -type f -not -name '*.pyc')
 BUILD_WITH = if command -v $$cc >/dev/null; then CC=$$cc GDCORE_WERROR=1 $(BIN)/python setup.py --quiet build_ext --force --build-temp build/lint-$$cc --build-lib build/lint-$$cc; else echo "$$cc: not installed"; fi
 ENGINE := $(filter-out csrc/module% csrc/arrays% csrc/kernels%,$(wildcard csrc/*.c))

@@ -1,4 +1,4 @@
-"""What an optimizer keeps: state that is saved, loaded and resumed, and the average that it tells."""
+"""What an optimizer keeps: state that is saved, loaded and resumed, and the average it tells."""
 
 import copy
 import json

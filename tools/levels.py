@@ -13,7 +13,8 @@ from gdcore import _core
 def main(arguments: list[str]) -> int:
     for level in _core.levels():
         print(f"GDCORE_ISA={level}", flush=True)
-        pytest = [sys.executable, "-m", "pytest", "--quiet", *arguments]
+        options = ["--quiet", "-n", "auto", "--dist", "worksteal"]
+        pytest = [sys.executable, "-m", "pytest", *options, *arguments]
         status = subprocess.run(pytest, env={**os.environ, "GDCORE_ISA": level}).returncode
         if status != 0:
             return status

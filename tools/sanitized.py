@@ -59,7 +59,8 @@ def main(arguments: list[str]) -> int:
     for old in LOGS.iterdir():
         old.unlink()
     # UBSan writes to the terminal, which pytest is therefore told to leave alone.
-    pytest = [sys.executable, "-m", "pytest", "--capture=sys", "--timeout=1500", *arguments]
+    options = ["-n", "auto", "--dist", "worksteal", "--capture=sys", "--timeout=1500"]
+    pytest = [sys.executable, "-m", "pytest", *options, *arguments]
     status = subprocess.run(pytest, env=environment()).returncode
     reports = [path.read_text(errors="replace") for path in sorted(LOGS.iterdir())]
     errors = [report for report in reports if "ERROR: LeakSanitizer" not in report]
