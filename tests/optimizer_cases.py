@@ -62,6 +62,9 @@ CASES = [
     if accepted(row, {"lr": 0.02, **settings, "dialect": dialect})
 ]
 
+# One case of each row and dialect: what the engine does around a rule does not ask for its settings.
+PLAIN = [*{(name, h["dialect"]): (name, h) for name, h in reversed(CASES)}.values()][::-1]
+
 
 def label(case):
     """Name of a case: the row, the dialect, and what is not torch's default."""

@@ -21,6 +21,7 @@ from optimizer_cases import (
     ALONE,
     CASES,
     LOSS,
+    PLAIN,
     ROWS,
     STEPS,
     SUMMING,
@@ -40,6 +41,7 @@ from gdcore.reference import optimizers as reference
 
 each_case = pytest.mark.parametrize("case", CASES, ids=label)
 each_lone_case = pytest.mark.parametrize("case", [c for c in CASES if c[0] in ALONE], ids=label)
+each_plain_case = pytest.mark.parametrize("case", PLAIN, ids=label)
 each_row = pytest.mark.parametrize("name", ROWS)
 LIMITED = (
     {"maximize": True},
@@ -193,7 +195,7 @@ def test_steps_are_within_the_bound_of_an_exact_step(case, dtype, rng):
         check_step(make(case), t, dtype, rng)
 
 
-@each_case
+@each_plain_case
 @pytest.mark.parametrize("more", LIMITED, ids=str)
 def test_clipped_steps_are_within_the_bound_too(case, more, dtype, rng):
     check_step(make(case, **more), 2, dtype, rng)
@@ -253,7 +255,7 @@ def threads():
     gd.set_num_threads(before)
 
 
-@each_case
+@each_plain_case
 def test_any_number_of_threads_gives_the_same_bits(case, dtype, rng, threads):
     p, *grads = rng.normal(size=(3, 100_003)).astype(dtype)
     results = []
@@ -270,7 +272,7 @@ def test_any_number_of_threads_gives_the_same_bits(case, dtype, rng, threads):
     assert not np.array_equal(results[0][0], p)
 
 
-@each_case
+@each_plain_case
 def test_layout_and_alignment_change_no_bit(case, dtype, rng):
     p, g = rng.normal(size=(2, 5, 7)).astype(dtype)
     plain, state = stepped(make(case), p, [g, g])
