@@ -62,7 +62,7 @@ CASES = [
     if accepted(row, {"lr": 0.02, **settings, "dialect": dialect})
 ]
 
-# One case of each row and dialect: what the engine does around a rule does not ask for its settings.
+# One case of each row and dialect: what the engine does around a rule asks for no settings of it.
 PLAIN = [*{(name, h["dialect"]): (name, h) for name, h in reversed(CASES)}.values()][::-1]
 
 

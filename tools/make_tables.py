@@ -12,14 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def optimizer_table() -> str:
-    """A Markdown line per row: class, help, settings with torch's defaults, paper."""
-    lines = [
-        "| optimizer | what it does | settings (torch's defaults) | source |",
-        "|---|---|---|---|",
-    ]
+    """A Markdown line per row: class, help, paper."""
+    lines = ["| optimizer | what it does | source |", "|---|---|---|"]
     for row in _core.OPTIMIZERS:
-        settings = ", ".join(f"{h['name']} {h['defaults'][0]}" for h in row["hypers"])
-        lines.append(f"| `gd.{row['class']}` | {row['help']} | {settings} | {row['paper']} |")
+        lines.append(f"| `gd.{row['class']}` | {row['help']} | {row['paper']} |")
     return "\n".join(lines)
 
 
