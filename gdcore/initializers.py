@@ -19,7 +19,7 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gdcore.schedules import Settings
+from gdcore._settings import Settings
 
 __all__ = [
     "Initializer",

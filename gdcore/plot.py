@@ -7,6 +7,7 @@ Matplotlib is imported at the first picture, so that the rest of the package wor
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -45,7 +46,7 @@ from gdcore._drawing import (
     span_of,
     spans_decades,
 )
-from gdcore.schedules import Schedule, constant
+from gdcore.schedules import Schedule, by_gradient, constant, plateau
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["Display", "contour", "curve", "history", "path", "schedule", "surface"]
+
+_NAME_WIDTH = 60  # characters of a line in a title or legend
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -381,6 +384,11 @@ def schedule(s: Any, steps: int, ax: Axes | None = None) -> Display:
     t = np.arange(count_of(steps, "steps", 1))
     if isinstance(s, Real):
         s = constant(float(s))
+    if isinstance(s, by_gradient | plateau):
+        raise TypeError(
+            f"s is {s!r:.80}, whose rates depend on the run and not on the step; accepted is a"
+            " schedule, a callable of one int, or a number"
+        )
     if isinstance(s, Schedule):
         rates = s(t)
     elif callable(s):
@@ -389,7 +397,7 @@ def schedule(s: Any, steps: int, ax: Axes | None = None) -> Display:
         raise TypeError(
             f"s is {s!r:.80}; accepted is a schedule, a callable of one int, or a number"
         )
-    name = getattr(s, "__name__", repr(s))
+    name = textwrap.fill(getattr(s, "__name__", repr(s)), _NAME_WIDTH)
     ax = axes_for(ax)
     (line,) = ax.plot(
         t,

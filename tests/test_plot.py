@@ -522,6 +522,14 @@ def test_schedules_on_the_same_axes_get_a_legend(ax):
     assert len({display.artists["rate"].get_color() for display in displays}) == 2
 
 
+def test_the_name_of_a_schedule_with_many_settings_has_several_lines(ax):
+    cycle = gd.schedules.one_cycle(0.1, 50)
+    draw(schedule(cycle, 50, ax=ax))
+    lines = ax.get_title().split("\n")
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines) == repr(cycle)
+
+
 def test_a_rate_over_many_decades_has_a_logarithmic_axis(ax):
     draw(schedule(gd.schedules.exponential(1e-6, 1.5), 40, ax=ax))
     assert ax.get_yscale() == "log"
@@ -574,6 +582,7 @@ BAD_ARGUMENTS = [
     (schedule, (0.1, 3.0), TypeError, r"steps is 3.0; accepted is an integer >= 1"),
     (schedule, (-0.1, 3), ValueError, r"value is -0.1"),
     (schedule, ("step", 3), TypeError, "s is 'step'; accepted is a schedule, a callable of one"),
+    (schedule, (gd.schedules.plateau(0.1), 3), TypeError, "whose rates depend on the run"),
     (schedule, (lambda t: [t, t], 3), ValueError, r"s\(0\) has shape \(2,\); accepted is one"),
     (schedule, (lambda t: None, 3), TypeError, r"s\(0\) holds object; accepted are real numbers"),
 ]
