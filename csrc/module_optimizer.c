@@ -1,5 +1,5 @@
 /* module_optimizer.c: the base type of every optimizer: its life, its step and its state. Settings
- * are read in module_settings.c, arrays bound in module_bind.c.
+ * are read in module_settings.c, arrays bound in module_bind.c, rates found in module_rates.c.
  *
  * Signatures, defaults, groups, schedules' meaning and documentation live in
  * gdcore/optimizers.py; formulas in optimizers.inc. */
@@ -98,38 +98,6 @@ static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_pa
     return 0;
 }
 
-/* The learning rates of the step to come, where a schedule gives them. Groups that share one ask it
- * once: a user's own may count its calls. */
-static int read_rates(optimizer *self)
-{
-    for (size_t i = 0; i < self->step.group_count; i++) {
-        PyObject *rate = PyTuple_GET_ITEM(self->rates, (Py_ssize_t)i);
-        if (rate == Py_None)
-            continue;
-        size_t first = 0;
-        while (PyTuple_GET_ITEM(self->rates, (Py_ssize_t)first) != rate)
-            first++;
-        if (first < i) {
-            self->step.groups[i].hyper[0] = self->step.groups[first].hyper[0];
-            continue;
-        }
-        PyObject *t = PyLong_FromLongLong(self->t);
-        PyObject *value = t != NULL ? PyObject_CallOneArg(rate, t) : NULL;
-        Py_XDECREF(t);
-        const double lr = value != NULL ? PyFloat_AsDouble(value) : -1;
-        if (!PyErr_Occurred() && !gd_in_domain(GD_NON_NEGATIVE, lr))
-            PyErr_Format(PyExc_ValueError,
-                         "lr is a schedule that gave %R at t = %lld; a finite number >= 0 is "
-                         "accepted",
-                         value, (long long)self->t);
-        Py_XDECREF(value);
-        if (PyErr_Occurred())
-            return -1;
-        self->step.groups[i].hyper[0] = lr;
-    }
-    return 0;
-}
-
 static int raise_nonfinite(optimizer *self, PyObject *params)
 {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(self), &gd_module_def);
@@ -145,10 +113,14 @@ static int raise_nonfinite(optimizer *self, PyObject *params)
     return -1;
 }
 
-/* Everything is checked, gradients are in place: the step itself. */
-static int take_step(optimizer *self, PyObject *params)
+/* Everything is checked, gradients are in place: the step itself. What the loss told a plateau
+ * holds only if it is taken. */
+static int take_step(optimizer *self, PyObject *params, PyObject *loss)
 {
     bool stepped;
+    PyObject *rates;
+    if (gd_rates_read(self, loss, &rates) < 0)
+        return -1;
     self->step.t = self->t + 1;
     if (self->elements < RELEASE_GIL) {
         stepped = gd_optimizer_step(&self->step);
@@ -157,15 +129,19 @@ static int take_step(optimizer *self, PyObject *params)
         stepped = gd_optimizer_step(&self->step);
         Py_END_ALLOW_THREADS
     }
-    if (stepped)
+    if (stepped) {
         self->t++;
-    else if (self->on_nonfinite == RAISE_NONFINITE)
+        if (rates != NULL)
+            Py_SETREF(self->rates, Py_NewRef(rates));
+    }
+    Py_XDECREF(rates);
+    if (!stepped && self->on_nonfinite == RAISE_NONFINITE)
         return raise_nonfinite(self, params);
     return 0;
 }
 
 /* params and grads checked, bound at the first step; a failed first step leaves nothing bound. */
-static int run_step(optimizer *self, PyObject *params, PyObject *grads)
+static int run_step(optimizer *self, PyObject *params, PyObject *grads, PyObject *loss)
 {
     const bool first = self->arrays == NULL;
     PyObject *state_before = Py_XNewRef(self->state);
@@ -178,9 +154,7 @@ static int run_step(optimizer *self, PyObject *params, PyObject *grads)
                            "holds %zu arrays, not the %zu of the first step; " BELONGS, at.next,
                            self->step.array_count);
     if (status == 0)
-        status = read_rates(self);
-    if (status == 0)
-        status = take_step(self, params);
+        status = take_step(self, params, loss);
     while (at.next > 0)
         Py_DECREF(self->grads[--at.next]);
     if (status < 0 && first) {
@@ -207,25 +181,19 @@ static int call_closure(PyObject *closure, PyObject **loss, PyObject **grads)
     return sound ? 0 : -1;
 }
 
-/* The loss of the step that comes, a number or an array of one element, where the rule reads it. */
+/* The loss of the step that comes, where the rule reads it. */
 static int read_loss(optimizer *self, PyObject *loss)
 {
     const gd_rule *rule = &gd_rules[self->step.rule];
     if (rule->needs != GD_LOSS)
         return 0;
-    if (loss == NULL || loss == Py_None) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s needs the loss: step(params, grads, loss=value), or closure=fn with fn() "
-                     "-> (loss, grads)",
-                     rule->class_name);
-        return -1;
-    }
-    PyObject *number = !PyFloat_Check(loss) && PyObject_HasAttrString(loss, "item")
-                           ? PyObject_CallMethod(loss, "item", NULL)
-                           : Py_NewRef(loss);
-    self->step.loss = number != NULL ? PyFloat_AsDouble(number) : -1;
-    Py_XDECREF(number);
-    return self->step.loss == -1 && PyErr_Occurred() ? -1 : 0;
+    if (loss != NULL && loss != Py_None)
+        return gd_loss_read(loss, &self->step.loss);
+    PyErr_Format(PyExc_TypeError,
+                 "%s needs the loss: step(params, grads, loss=value), or closure=fn with fn() -> "
+                 "(loss, grads)",
+                 rule->class_name);
+    return -1;
 }
 
 PyDoc_STRVAR(
@@ -239,7 +207,7 @@ PyDoc_STRVAR(
     "grads : like params\n"
     "    A gradient of each parameter's dtype and shape; a number for a parameter of one element.\n"
     "loss : float, optional\n"
-    "    The loss at params, for rules that read it.\n"
+    "    The loss at params, for rules and rates (plateau) that read it; closure gives its own.\n"
     "closure : callable, optional\n"
     "    ``closure() -> (loss, grads)``, called where grads is not given.\n"
     "trace : bool, default False\n"
@@ -278,7 +246,8 @@ static PyObject *optimizer_step(PyObject *object, PyObject *const *args, Py_ssiz
         status = -1;
     }
     PyObject *result = NULL;
-    if (status == 0 && !trace && read_loss(self, loss) == 0 && run_step(self, arg[0], grads) == 0)
+    if (status == 0 && !trace && read_loss(self, loss) == 0 &&
+        run_step(self, arg[0], grads, loss) == 0)
         result = Py_NewRef(Py_None);
     self->busy = false;
     if (status == 0 && trace)
@@ -397,6 +366,16 @@ static PyObject *optimizer_rates(PyObject *object, PyObject *unused)
     return rates;
 }
 
+PyDoc_STRVAR(schedules_doc, "_schedules($self)\n--\n\nWhat gives the learning rates, as "
+                            "_configure took it, with the present states of plateaus.");
+
+static PyObject *optimizer_schedules(PyObject *object, PyObject *unused)
+{
+    const optimizer *self = (optimizer *)object;
+    (void)unused;
+    return self->rates != NULL ? Py_NewRef(self->rates) : PyTuple_New(0);
+}
+
 static PyObject *get_t(PyObject *object, void *closure)
 {
     (void)closure;
@@ -421,6 +400,7 @@ static PyMethodDef optimizer_methods[] = {
     {"_state", optimizer_state, METH_NOARGS, state_doc},
     {"_restore", optimizer_restore, METH_VARARGS, restore_doc},
     {"_rates", optimizer_rates, METH_NOARGS, rates_doc},
+    {"_schedules", optimizer_schedules, METH_NOARGS, schedules_doc},
     {"_state_names", optimizer_state_names, METH_VARARGS, names_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -428,8 +408,8 @@ static PyMethodDef optimizer_methods[] = {
 static PyGetSetDef optimizer_getset[] = {
     {"t", get_t, NULL, "Number of steps done.", NULL},
     {"grad_norm", get_grad_norm, NULL,
-     "Norm of all gradients at the last step, before clipping, where clipping or on_nonfinite "
-     "needed it; else None.",
+     "Norm of all gradients at the last step, before clipping, where clipping, on_nonfinite "
+     "or by_gradient needed it; else None.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

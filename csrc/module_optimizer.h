@@ -1,5 +1,6 @@
-/* module_optimizer.h: the optimizer object and what its three binding files ask of one another:
- * settings (module_settings.c), the first step (module_bind.c), every step (module_optimizer.c). */
+/* module_optimizer.h: the optimizer object and what its four binding files ask of one another:
+ * settings (module_settings.c), the first step (module_bind.c), rates (module_rates.c), every step
+ * (module_optimizer.c). */
 #ifndef GD_MODULE_OPTIMIZER_H
 #define GD_MODULE_OPTIMIZER_H
 
@@ -11,7 +12,7 @@ typedef enum { IGNORE_NONFINITE, RAISE_NONFINITE, SKIP_NONFINITE } nonfinite_rul
 typedef struct {
     PyObject_HEAD
     gd_step step;
-    PyObject *rates;  /* tuple, per group: a callable t -> learning rate, or None */
+    PyObject *rates;  /* tuple, per group: what gives the learning rate, see gd_rates_read */
     PyObject *arrays; /* list of the bound parameter arrays, NULL while unbound */
     PyObject *state;  /* list of tuples of state arrays, NULL before the first step */
     double *numbers;  /* per array: room for a gradient that is a number */
@@ -36,6 +37,21 @@ int gd_optimizer_bind(optimizer *self, PyObject *params);
 
 /* Forget the arrays, keep state and t. Cannot fail. */
 void gd_optimizer_unbind(optimizer *self);
+
+/* Enter into the groups those rates that the engine computes from the gradient's norm; -1 with an
+ * exception. */
+int gd_rates_by_norm(gd_group *groups, size_t count, PyObject *rates);
+
+/* Set the rates and momenta of the step to come. For each group `rates` holds None (a number, in
+ * its place already), a schedule, i.e. a callable of t, or a pair: (schedule, schedule of
+ * momentum), (by_gradient, None) or (plateau, its state), which is told the loss (NULL: not given).
+ * Groups that share a schedule ask it once: a user's own may count its calls. *rates becomes what
+ * is to stand in `rates` once the step is taken, new, or NULL where that is the same; -1 with an
+ * exception. */
+int gd_rates_read(const optimizer *self, PyObject *loss, PyObject **rates);
+
+/* The loss as a double, from a number or an array of one element; -1 with an exception. */
+int gd_loss_read(PyObject *loss, double *value);
 
 /* The i-th array of a list of arrays, borrowed. */
 PyArrayObject *gd_array_at(PyObject *list, size_t i);

@@ -112,6 +112,8 @@ PyObject *gd_optimizer_configure(PyObject *object, PyObject *args)
     for (size_t i = 0; status == 0 && i < count; i++)
         status = read_group(&gd_rules[rule], (gd_dialect)dialect,
                             PyTuple_GET_ITEM(settings, (Py_ssize_t)i), &groups[i]);
+    if (status == 0)
+        status = gd_rates_by_norm(groups, count, rates);
     /* Reading numbers may run user code or let a thread start a step: busy is asked after it. */
     if (status < 0 || gd_optimizer_refuse_busy(self) < 0 ||
         same_states(self, rule, groups, count) < 0) {

@@ -25,7 +25,7 @@ static bool needs_norms(const gd_step *step)
     bool needed = step->refuse_nonfinite || isfinite(step->global_clip_norm) ||
                   gd_rules[step->rule].needs == GD_LOSS;
     for (size_t i = 0; i < step->group_count; i++)
-        needed = needed || isfinite(step->groups[i].clip_norm);
+        needed = needed || isfinite(step->groups[i].clip_norm) || step->groups[i].norm_scale > 0;
     return needed;
 }
 
@@ -67,6 +67,17 @@ static void scale_gradients(gd_step *step)
         if (step->measured)
             a->scale *= clip_factor(a->norm, step->groups[a->group].clip_norm) *
                         clip_factor(step->grad_norm, step->global_clip_norm);
+    }
+}
+
+/* The rates that depend on the norm; compared so that NaN goes through. */
+static void set_rates_by_norm(gd_step *step)
+{
+    for (size_t i = 0; i < step->group_count; i++) {
+        gd_group *group = &step->groups[i];
+        const double rate = group->norm_scale * step->grad_norm;
+        if (group->norm_scale > 0)
+            group->hyper[0] = rate > group->norm_max ? group->norm_max : rate;
     }
 }
 
@@ -299,6 +310,7 @@ bool gd_optimizer_step(gd_step *step)
     if (step->measured && !measure(step))
         return false;
     scale_gradients(step);
+    set_rates_by_norm(step);
     gd_now now = {.t = step->t,
                   .dialect = step->dialect,
                   .maximize = step->maximize,

@@ -17,6 +17,7 @@ typedef struct {
     double hyper[GD_MAX_HYPERS]; /* the rule's struct; lr first */
     double weight_decay;         /* a copy of the rule's, whatever its place */
     double clip_value, clip_norm; /* infinity: none */
+    double norm_scale, norm_max; /* lr = min(norm_max, norm_scale * grad_norm); scale 0: as given */
     bool frozen;
     size_t variant; /* into the rule's kernels */
     gd_constants f32, f64; /* set by gd_optimizer_step */

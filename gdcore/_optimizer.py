@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
-from gdcore import _core
+from gdcore import _core, _rate_state
 from gdcore._containers import copy_into
 
 T = TypeVar("T")
@@ -263,13 +263,13 @@ class Optimizer(_core.Optimizer):
             )
         return limit
 
-    def _core_group(self, settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _core_group(self, settings: Mapping[str, Any], lr: float) -> tuple[Any, ...]:
         """Return one group as C takes it: hyper-parameters in a row, clipping, frozen."""
         flat: list[float] = []
         for name in self._hypers:
-            value = settings[name]
-            if name == "lr" and callable(value):
-                value = 0.0
+            value = lr if name == "lr" else settings[name]
+            if name == "momentum" and _rate_state.momentum_of(settings["lr"]):
+                value = value or _rate_state.MOMENTUM_TO_COME
             flat.extend(value if isinstance(value, tuple) else [float(value)])
         limits = [settings[name] for name in GROUP_COMMON]
         if sum(x is not None for x in (*limits, self._settings["global_clip_norm"])) > 1:
@@ -280,11 +280,33 @@ class Optimizer(_core.Optimizer):
         clip = [math.inf if limit is None else limit for limit in limits]
         return (tuple(flat), *clip, settings.get("frozen", False))
 
-    def _sync(self) -> None:
-        """Hand all settings to C, which checks their domains and refuses as a whole."""
+    def _lrs(self) -> list[Any]:
+        """Return the optimizer's rate and each group's: numbers, or what gives them."""
+        return [settings["lr"] for settings in (self._settings, *self._groups)]
+
+    def _told(self) -> list[Any]:
+        """Return the state of these rates, see `gdcore._rate_state`."""
+        return [state for _, state in _rate_state.present(self._schedules(), self._rates())]
+
+    def _restore_told(self, told: list[Any]) -> None:
+        """Take the state of the rates; None begins anew."""
+        if told != self._told():
+            self._sync(told)
+
+    def _sync(self, told: Sequence[Any] | None = None) -> None:
+        """Hand all settings to C, which checks their domains and refuses as a whole.
+
+        Rates that have a state get `told`, or keep what they have been told so far.
+        """
         settings = self._settings
         everything = [settings, *self._groups]
-        rates = tuple(s["lr"] if callable(s["lr"]) else None for s in everything)
+        if told is None:
+            told = _rate_state.kept(
+                self._lrs(), _rate_state.present(self._schedules(), self._rates())
+            )
+        entries = _rate_state.entries(
+            self._lrs(), told, bool({"momentum", "betas"} & {*self._hypers})
+        )
         try:
             self._configure(
                 self._id,
@@ -292,8 +314,10 @@ class Optimizer(_core.Optimizer):
                 bool(settings["maximize"]),
                 NONFINITE.index(settings["on_nonfinite"]),
                 math.inf if settings["global_clip_norm"] is None else settings["global_clip_norm"],
-                tuple(self._core_group(s) for s in everything),
-                rates,
+                tuple(
+                    self._core_group(s, lr) for s, (_, lr) in zip(everything, entries, strict=True)
+                ),
+                tuple(entry for entry, _ in entries),
             )
         except ValueError as error:
             if self._title() in str(error):
@@ -337,8 +361,13 @@ class Optimizer(_core.Optimizer):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step; setting it replaces a schedule."""
-        lr = self._settings["lr"]
+        """The learning rate of the next step; setting it replaces a schedule.
+
+        With `by_gradient` and `plateau`, which wait for the step to tell, it is the last rate used.
+        """
+        lr, told = self._settings["lr"], self._told()[0]
+        if told is not None:
+            return float(told if isinstance(told, float) else told.lr)
         return float(lr(self.t)) if callable(lr) else float(lr)
 
     @lr.setter
@@ -383,6 +412,7 @@ class Optimizer(_core.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: rule, dialect, t and the state arrays by name.
 
+        With `plateau` or `by_gradient` as a rate also what they have been told, as ``"rates"``.
         Settings are the constructor's and are not part of it; pickle keeps both.
         """
         arrays = self._state()
@@ -392,11 +422,14 @@ class Optimizer(_core.Optimizer):
                 {name: a.copy("K") for name, a in zip(self._names_of(i), row, strict=True)}
                 for i, row in enumerate(arrays)
             ]
+        told = self._told()
+        rates = {} if told == [None] * len(told) else {"rates": _rate_state.saved(told)}
         return {
             "rule": self._row["class"],
             "dialect": self._settings["dialect"],
             "t": self.t,
             "state": rows,
+            **rates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -422,14 +455,17 @@ class Optimizer(_core.Optimizer):
                 f"{self._title()}: the state holds {[*rows[0]]}; {sorted(names)} is wanted"
                 " (other settings, such as momentum, need other arrays)"
             )
+        told = _rate_state.loaded(self._title(), self._lrs(), state.get("rates"))
         copies = rows and [tuple(np.array(a, order="K") for a in row.values()) for row in rows]
         self._restore(int(t), copies if rows is not None else None)
         self._row_names = [tuple(row) for row in rows] if rows and self._groups else None
+        self._restore_told(told)
 
     def reset(self) -> None:
         """Forget the state and the arrays; t is 0 again, settings stay."""
         self._restore(0, None)
         self._row_names = None
+        self._restore_told(_rate_state.kept(self._lrs(), []))
 
     def averaged(self, params: Any, out: Any = None) -> Any:
         """Return the point to evaluate at: the average of rules that keep one, else `params`.
@@ -490,7 +526,8 @@ class Optimizer(_core.Optimizer):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state()
-        return _rebuild, (type(self), self.get_params(), self.t, state, self._row_names)
+        told = self._told()
+        return _rebuild, (type(self), self.get_params(), self.t, state, self._row_names, told)
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
@@ -502,9 +539,11 @@ def _rebuild(
     t: int,
     state: list[Any] | None,
     row_names: list[tuple[str, ...]] | None,
+    told: list[Any],
 ) -> Optimizer:
-    """Make an optimizer anew from what it pickles: settings, step count, state arrays."""
+    """Make an optimizer anew from what it pickles: settings, step count, state."""
     optimizer = kind(**settings)
     optimizer._restore(t, state)
     optimizer._row_names = row_names
+    optimizer._restore_told(told)
     return optimizer

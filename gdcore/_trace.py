@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore._containers import copied, paired, rebuilt
+from gdcore._rate_state import momentum_settings
 
 if TYPE_CHECKING:
     from gdcore._optimizer import Optimizer
@@ -82,12 +83,11 @@ def traced_step(optimizer: Optimizer, params: Any, grads: Any, loss: Any = None)
     flat = list(paired(before, grads))
     rates = optimizer._rates()
     groups = optimizer._group_numbers([path for path, _, _ in flat])
-    settings = [
-        {**optimizer.get_params(), **(optimizer.groups[n - 1] if n else {}), "lr": rates[n]}
-        for n in groups
-    ]
+    own, lrs = optimizer.get_params(), optimizer._lrs()
+    settings = [{**own, **(optimizer.groups[n - 1] if n else {}), "lr": rates[n]} for n in groups]
     told = {} if loss is None else {"loss": float(np.asarray(loss).item())}
-    settings = [{**h, **told, "grad_norm": optimizer.grad_norm} for h in settings]
+    for n, h in zip(groups, settings, strict=True):
+        h.update(momentum_settings(lrs[n], h, t_before), **told, grad_norm=optimizer.grad_norm)
     tables = _tables(optimizer, [p for _, p, _ in flat], [g for _, _, g in flat], state, settings)
     for table, (_, p, _) in zip(tables, paired(params, grads), strict=True):
         table["p"] = p.copy("K")

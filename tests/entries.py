@@ -121,6 +121,34 @@ def scheduled_step():
     return later(gd.SGD(lr=lambda t: 0.5 / (1 + t)), *pair())
 
 
+@entry("Optimizer._schedules")
+def told_step():
+    (w, g), (v, h) = pair(), pair()
+    groups = [{"params": [1], "lr": gd.schedules.by_gradient(0.1, 0.2)}]
+    opt = gd.SGD(lr=gd.schedules.plateau(0.5), groups=groups)
+
+    def call():
+        opt.step([w, v], [g, h], loss=1.0)
+        return opt.lr, opt._schedules()
+
+    return call, (w, g, v, h), None
+
+
+class Cycle:
+    """A schedule with momentum; ours compute with NumPy's ufuncs, of whose errors see NOT_OURS."""
+
+    def __call__(self, t):
+        return 0.5 / (1 + t)
+
+    def momentum(self, t):
+        return 0.5 + 0.25 / (1 + t)
+
+
+@entry()
+def scheduled_step_with_momentum():
+    return later(gd.Adam(lr=Cycle()), *pair())
+
+
 @entry()
 def step_by_closure():
     (w, g), opt = pair(), gd.SGD()

@@ -1,6 +1,7 @@
 """Rates that depend on the run: on the gradient's norm, and on the loss (or another value told).
 
-They are descriptions without state, as schedules are: whoever uses a plateau keeps its state.
+They are descriptions without state, as schedules are: what an optimizer has been told is part of
+its own state, so two optimizers can share one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class Told(Settings):
 class by_gradient(Told):
     r"""A rate that grows with the gradient: ``min(max, scale * norm)``.
 
-    Large steps far from a minimum, small ones near it.
+    As ``lr=`` of an optimizer, norm is the global norm of the step's gradients before clipping
+    (over all parameters that are not frozen; then also ``opt.grad_norm``), and ``opt.lr`` is the
+    last rate used; before the first step it is `max`. Large steps far from a minimum, small ones
+    near it.
 
     Parameters
     ----------
@@ -48,7 +52,8 @@ class by_gradient(Told):
 
     Notes
     -----
-    An infinite norm gives `max`, a NaN norm a NaN rate.
+    An infinite norm gives `max`, a NaN norm a NaN rate, which makes all parameters NaN:
+    ``on_nonfinite="raise"`` or ``"skip"`` refuses such a step first.
 
     Examples
     --------
@@ -56,6 +61,10 @@ class by_gradient(Told):
     >>> rate = gd.schedules.by_gradient(scale=0.1, max=0.5)
     >>> rate([0.0, 2.0, 100.0])
     array([0. , 0.2, 0.5])
+    >>> opt = gd.SGD(lr=rate)
+    >>> opt.step(np.zeros(2), np.array([0.6, 0.8]))
+    >>> opt.lr
+    0.1
     """
 
     _usage: ClassVar[str] = ", called as by_gradient(scale, max)(norm)"
@@ -106,6 +115,10 @@ class plateau(Told):
     above ``best * (1 + threshold)`` or ``best + threshold``; NaN never is. After more than
     `patience` values in a row that are not, ``lr = max(lr * factor, min_lr)``.
 
+    As ``lr=`` of an optimizer it is told ``loss=`` of each step, and that step already uses the new
+    rate, which then is ``opt.lr``. The optimizer keeps the state (saved, copied and reset with its
+    own); a step that is refused or skipped has told nothing.
+
     By hand: ``state = p.start()``, then ``state = p.told(state, loss)`` gives ``state.lr``; or
     ``p(losses)`` for the rates after each of them.
 
@@ -136,6 +149,11 @@ class plateau(Told):
     >>> p = gd.schedules.plateau(0.5, factor=0.5, patience=1)
     >>> p([3.0, 2.0, 2.0, 2.0, 2.0, 2.0])
     array([0.5  , 0.5  , 0.5  , 0.25 , 0.25 , 0.125])
+    >>> opt, w = gd.SGD(lr=p), np.zeros(1)
+    >>> for loss in [3.0, 2.0, 2.0, 2.0]:
+    ...     opt.step(w, np.ones(1), loss=loss)
+    >>> opt.lr
+    0.25
     """
 
     _usage: ClassVar[str] = ", called as plateau(lr)(losses)"
