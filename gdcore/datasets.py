@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gdcore.initializers import as_generator, as_real
+from gdcore._initializer import as_count, as_generator, as_real
+
+_OBSERVATIONS = ", the number of observations"
 
 __all__ = ["LinearData", "noisy_plane"]
 
@@ -76,10 +78,7 @@ def noisy_plane(
     >>> init = gd.initializers.uniform(-0.002, 0.002)
     >>> W, b = init((2, 1), rng), init(1, rng)
     """
-    if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
-        raise TypeError(f"n is {n!r:.80}; accepted is an integer >= 0, the number of observations")
-    if n < 0:
-        raise ValueError(f"n is {n}; accepted is an integer >= 0, the number of observations")
+    n = as_count(n, "n", meaning=_OBSERVATIONS)
     real = as_real(dtype)
     rng = as_generator(seed, "seed")
     weights, bias = (15.0, -13.0), 6.0

@@ -9,92 +9,48 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
-from gdcore._settings import Settings
+from gdcore._gains import gain
+from gdcore._initializer import (
+    Float64Array,
+    Initializer,
+    Shape,
+    draw_cut,
+    draw_normal,
+    draw_truncated,
+    draw_uniform,
+    fans_of,
+)
+from gdcore._lsuv import lsuv
+from gdcore._matrices import identity, orthogonal, sparse
 
 __all__ = [
     "Initializer",
+    "constant",
+    "gain",
     "get",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
     "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "lsuv",
     "normal",
+    "ones",
+    "orthogonal",
+    "sparse",
+    "truncated_normal",
     "uniform",
+    "variance_scaling",
     "zeros",
 ]
-
-Float64Array = NDArray[np.float64]
-Shape = tuple[int, ...]
-
-# Standard deviation of a standard normal variable cut at -2 and 2: sqrt(1 - 4 phi(2) / P(|z| < 2)).
-_CUT = 2.0
-_CUT_STD = math.sqrt(
-    1
-    - 2 * _CUT * math.exp(-_CUT * _CUT / 2) / math.sqrt(2 * math.pi) / math.erf(_CUT / math.sqrt(2))
-)
-
-
-@dataclass(frozen=True)
-class Initializer(Settings, ABC):
-    """Base of all initializers; to add one, derive a frozen dataclass and write ``_draw``."""
-
-    _aliases: ClassVar[Mapping[str, str]] = {
-        "minval": "low",
-        "a": "low",
-        "maxval": "high",
-        "b": "high",
-        "stddev": "std",
-        "sigma": "std",
-        "scale": "std",
-        "loc": "mean",
-    }
-    _usage: ClassVar[str] = ", called as init(shape, rng) with rng a Generator or a seed"
-
-    @abstractmethod
-    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
-        """Return a new float64 array of `shape` drawn from `rng`."""
-
-    def __call__(
-        self,
-        shape: SupportsIndex | Sequence[SupportsIndex],
-        rng: np.random.Generator | int,
-        dtype: DTypeLike = np.float64,
-    ) -> NDArray[Any]:
-        """Return a new array of first weights.
-
-        Parameters
-        ----------
-        shape : int or tuple of int
-            A dense layer's weights are (inputs, outputs) or, for one output, (inputs,).
-        rng : numpy.random.Generator or int
-            A Generator, which moves on, or a seed, which gives the same weights each time.
-        dtype : float32 or float64, default float64
-
-        Returns
-        -------
-        ndarray of `shape` and `dtype`, C-contiguous
-
-        Raises
-        ------
-        TypeError
-            If `rng` is neither a Generator nor an int, or `dtype` neither float32 nor float64.
-        ValueError
-            If `shape` has a negative length, or more than two axes where inputs and outputs count.
-        """
-        sizes, real = _as_shape(shape), as_real(dtype)
-        drawn = self._draw(sizes, as_generator(rng))
-        with np.errstate(over="ignore"):
-            return drawn.astype(real, copy=False)
 
 
 @dataclass(frozen=True)
@@ -112,6 +68,46 @@ class zeros(Initializer):
 
     def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
         return np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class ones(Initializer):
+    """All ones, the usual start of a scale.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> gd.initializers.ones()(3, rng=0)
+    array([1., 1., 1.])
+    """
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        return np.ones(shape)
+
+
+@dataclass(frozen=True)
+class constant(Initializer):
+    """The same number everywhere, such as a small positive bias under relu.
+
+    Parameters
+    ----------
+    value : float, default 0.0
+        A finite number [Keras's default].
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> gd.initializers.constant(0.1)(3, rng=0)
+    array([0.1, 0.1, 0.1])
+    """
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._set(value=self._number("value"))
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        return np.full(shape, self.value)
 
 
 @dataclass(frozen=True)
@@ -175,6 +171,37 @@ class normal(Initializer):
 
 
 @dataclass(frozen=True)
+class truncated_normal(Initializer):
+    """Normal with the given mean and deviation, values beyond two deviations being drawn again.
+
+    As in Keras `std` is that of the normal before the cut; after it the deviation is 0.8796 `std`.
+    torch's ``trunc_normal_`` cuts at -2 and 2 themselves, whatever `std`.
+
+    Parameters
+    ----------
+    mean : float, default 0.0
+    std : float, default 0.05
+        Standard deviation before the cut, >= 0 [Keras's default].
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> weights = gd.initializers.truncated_normal(std=0.01)((784, 128), rng=0)
+    >>> round(float(weights.std()), 4), bool(abs(weights).max() <= 0.02)
+    (0.0088, True)
+    """
+
+    mean: float = 0.0
+    std: float = 0.05
+
+    def __post_init__(self) -> None:
+        self._set(mean=self._number("mean"), std=self._number("std", 0.0))
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        return self.mean + self.std * draw_cut(shape, rng)
+
+
+@dataclass(frozen=True)
 class glorot_uniform(Initializer):
     """Glorot's (Xavier's) rule, uniform: on [-a, a] with ``a = sqrt(6 / (fan_in + fan_out))``.
 
@@ -196,7 +223,7 @@ class glorot_uniform(Initializer):
     """
 
     def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
-        return _symmetric_uniform(shape, rng, 2.0 / sum(_fans(shape)))
+        return draw_uniform(shape, rng, 2.0 / sum(fans_of(shape)))
 
 
 @dataclass(frozen=True)
@@ -222,7 +249,7 @@ class glorot_normal(Initializer):
     """
 
     def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
-        return _truncated_normal(shape, rng, 2.0 / sum(_fans(shape)))
+        return draw_truncated(shape, rng, 2.0 / sum(fans_of(shape)))
 
 
 @dataclass(frozen=True)
@@ -245,7 +272,7 @@ class he_uniform(Initializer):
     """
 
     def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
-        return _symmetric_uniform(shape, rng, 2.0 / _fans(shape)[0])
+        return draw_uniform(shape, rng, 2.0 / fans_of(shape)[0])
 
 
 @dataclass(frozen=True)
@@ -270,16 +297,136 @@ class he_normal(Initializer):
     """
 
     def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
-        return _truncated_normal(shape, rng, 2.0 / _fans(shape)[0])
+        return draw_truncated(shape, rng, 2.0 / fans_of(shape)[0])
+
+
+@dataclass(frozen=True)
+class lecun_uniform(Initializer):
+    """LeCun's rule, uniform: on [-a, a] with ``a = sqrt(3 / fan_in)``.
+
+    The variance is 1 / fan_in: a linear layer keeps the variance of its inputs. With selu the
+    activations of all layers drift to mean 0 and variance 1 (G. Klambauer et al., 2017). Weights
+    (inputs, outputs) or (inputs,) have fan_in = inputs.
+
+    References
+    ----------
+    Y. LeCun et al., "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> weights = gd.initializers.lecun_uniform()((3, 5), rng=0)
+    >>> weights.shape, bool(abs(weights).max() <= 1.0)
+    ((3, 5), True)
+    """
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        return draw_uniform(shape, rng, 1.0 / fans_of(shape)[0])
+
+
+@dataclass(frozen=True)
+class lecun_normal(Initializer):
+    """LeCun's rule, truncated normal with variance ``1 / fan_in``.
+
+    The cut is that of `glorot_normal`, the use that of `lecun_uniform`.
+
+    References
+    ----------
+    Y. LeCun et al., "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> weights = gd.initializers.lecun_normal()((100, 100), rng=0)
+    >>> round(float(weights.std()), 2)
+    0.1
+    """
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        return draw_truncated(shape, rng, 1.0 / fans_of(shape)[0])
+
+
+_LAWS = {
+    "truncated_normal": draw_truncated,
+    "untruncated_normal": draw_normal,
+    "uniform": draw_uniform,
+}
+
+
+@dataclass(frozen=True)
+class variance_scaling(Initializer):
+    """Any law with mean 0 and variance ``scale / n``, n being a layer's inputs or outputs.
+
+    ``he_*`` is scale 2 by fan_in, ``lecun_*`` scale 1 by fan_in, ``glorot_*`` scale 1 by fan_avg.
+    For the weights before an activation scale is ``gain(activation) ** 2``.
+
+    Parameters
+    ----------
+    scale : float, default 1.0
+        Factor of the variance, >= 0.
+    mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
+        n: inputs, outputs, or the mean of both; weights (inputs,) have one output.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}, default the first
+        As Keras calls them. The variance of the truncated law is that after the cut.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> scale = gd.initializers.gain("tanh") ** 2
+    >>> init = gd.initializers.variance_scaling(scale, "fan_avg", "uniform")
+    >>> round(float(init((300, 100), rng=0).std() * 200**0.5), 1)
+    1.7
+    """
+
+    _aliases: ClassVar[Mapping[str, str]] = {"gain": "scale", "factor": "scale"}
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "truncated_normal"
+
+    def __post_init__(self) -> None:
+        self._set(scale=self._number("scale", 0.0))
+        self._choose("mode", ("fan_in", "fan_out", "fan_avg"))
+        way_out = (
+            '; "normal" is truncated in Keras and not in JAX, so say which'
+            if self.distribution == "normal"
+            else ""
+        )
+        self._choose("distribution", _LAWS, way_out)
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Float64Array:
+        fan_in, fan_out = fans_of(shape)
+        n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        return _LAWS[self.distribution](shape, rng, self.scale / n)
 
 
 _BY_NAME: dict[str, type[Initializer]] = {
     rule.__name__: rule
-    for rule in (zeros, uniform, normal, glorot_uniform, glorot_normal, he_uniform, he_normal)
+    for rule in (
+        zeros,
+        ones,
+        constant,
+        uniform,
+        normal,
+        truncated_normal,
+        glorot_uniform,
+        glorot_normal,
+        he_uniform,
+        he_normal,
+        lecun_uniform,
+        lecun_normal,
+        variance_scaling,
+        orthogonal,
+        identity,
+        sparse,
+    )
 }
 
+# Keras's names of the same laws.
+_OTHER_NAMES = {"random_normal": "normal", "random_uniform": "uniform"}
 
-def get(identifier: str | Callable[..., Any], **settings: float) -> Callable[..., Any]:
+
+def get(identifier: str | Callable[..., Any], **settings: Any) -> Callable[..., Any]:
     """Return an initializer from its name, its class, or itself.
 
     Parameters
@@ -322,70 +469,12 @@ def get(identifier: str | Callable[..., Any], **settings: float) -> Callable[...
 
 def _rule_named(name: str) -> type[Initializer]:
     """Return the class called `name`; the error otherwise knows torch's and Keras's names too."""
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    ours = name.lower().replace("xavier", "glorot").replace("kaiming", "he").strip("_")
+    name_here = _OTHER_NAMES.get(name, name)
+    if name_here in _BY_NAME:
+        return _BY_NAME[name_here]
+    ours = name.lower().strip("_")
+    for theirs, here in (("xavier", "glorot"), ("kaiming", "he"), ("eye", "identity")):
+        ours = ours.replace(theirs, here)
     near = difflib.get_close_matches(ours, _BY_NAME, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"initializer {name!r} is unknown; accepted are {', '.join(_BY_NAME)}{hint}")
-
-
-def as_generator(rng: object, name: str = "rng") -> np.random.Generator:
-    """Return `rng` if it is a Generator, or a new one seeded with it if it is an integer >= 0."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    message = f"{name} is {rng!r:.80}; accepted is a numpy.random.Generator or an integer seed >= 0"
-    if isinstance(rng, bool) or not isinstance(rng, Integral):
-        raise TypeError(f"{message}, for example {name}=np.random.default_rng(0)")
-    if rng < 0:
-        raise ValueError(message)
-    return np.random.default_rng(int(rng))
-
-
-def _as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
-    """Return `shape`, an int or ints, as a tuple of Python ints >= 0."""
-    message = f"shape is {shape!r:.80}; accepted is an integer >= 0 or a tuple of them"
-    try:
-        lengths = shape if isinstance(shape, Sequence) else (shape,)
-        sizes = tuple(operator.index(length) for length in lengths)
-    except TypeError:
-        raise TypeError(message) from None
-    if any(size < 0 for size in sizes):
-        raise ValueError(message)
-    return sizes
-
-
-def as_real(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return `dtype` as one of gdcore's two float types, in the machine's byte order."""
-    real = np.dtype(dtype)
-    if real not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype is {real}; accepted are float32 and float64 in native byte order")
-    return real
-
-
-def _fans(shape: Shape) -> tuple[int, int]:
-    """Return (fan_in, fan_out) of weights of `shape`, each at least 1 so that empty layers work."""
-    if len(shape) > 2:
-        raise ValueError(
-            f"shape is {shape}; accepted are (inputs, outputs) and (inputs,), which this rule "
-            "needs to know; for other shapes use normal or uniform with a deviation of your own"
-        )
-    fan_in, fan_out = (*shape, 1, 1)[:2]
-    return max(fan_in, 1), max(fan_out, 1)
-
-
-def _symmetric_uniform(shape: Shape, rng: np.random.Generator, variance: float) -> Float64Array:
-    """Draw uniformly on [-a, a] with a = sqrt(3 variance)."""
-    limit = math.sqrt(3.0 * variance)
-    return rng.uniform(-limit, limit, shape)
-
-
-def _truncated_normal(shape: Shape, rng: np.random.Generator, variance: float) -> Float64Array:
-    """Draw from a normal cut at two of its own deviations that has `variance` after the cut."""
-    drawn = rng.standard_normal(shape)
-    beyond = np.flatnonzero(np.abs(drawn) > _CUT)
-    while beyond.size:
-        drawn.flat[beyond] = rng.standard_normal(beyond.size)
-        beyond = beyond[np.abs(drawn.flat[beyond]) > _CUT]
-    drawn *= math.sqrt(variance) / _CUT_STD
-    return drawn
