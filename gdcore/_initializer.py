@@ -11,7 +11,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
@@ -112,6 +112,21 @@ def as_count(value: object, name: str, low: int = 0, meaning: str = "") -> int:
     if value < low:
         raise ValueError(message)
     return int(value)
+
+
+def as_number(value: object, name: str, low: float = -math.inf) -> float:
+    """Return `value` as a Python float if it is a finite number >= `low`."""
+    accepted = "a finite number" + (f" >= {low:g}" if low > -math.inf else "")
+    message = f"{name} is {value!r:.80}; accepted is {accepted}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and number >= low):
+        raise ValueError(message)
+    return number
 
 
 def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gdcore import activations
-from gdcore._initializer import as_count, as_generator, as_real
+from gdcore._initializer import as_count, as_generator, as_number, as_real
 from gdcore._matrices import draw_orthonormal
 from gdcore.linear import dense
 
@@ -72,7 +72,8 @@ def lsuv(
     (1.0, 1.0)
     """
     generator = as_generator(rng)
-    _check_tol(tol)
+    if as_number(tol, "tol", 0.0) == 0:
+        raise ValueError(f"tol is {tol!r}; accepted is a number > 0")
     as_count(max_iterations, "max_iterations", low=1)
     chain = [_as_layer(f"layers[{number}]", layer) for number, layer in enumerate(layers)]
     _check_distinct([W for W, _, _ in chain])
@@ -117,13 +118,6 @@ def _scale_to_unit_variance(
         f"z = x W + b has variance {variance:.6g} after {max_iterations} divisions; accepted is 1 "
         f"within tol={tol!r}: a smaller bias, which W does not scale, or a larger max_iterations"
     )
-
-
-def _check_tol(tol: float) -> None:
-    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.floating)):
-        raise TypeError(f"tol is {tol!r:.80}; accepted is a number > 0")
-    if not tol > 0:
-        raise ValueError(f"tol is {tol!r}; accepted is a number > 0")
 
 
 def _as_layer(name: str, layer: object) -> tuple[NDArray[Any], Any, Callable[[Any], Any]]:

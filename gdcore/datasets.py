@@ -1,7 +1,8 @@
-"""Data sets made by seed, so that every picture and figure can be made again.
+"""Data sets made by seed, tables of the documents, and test functions with gradient and minima.
 
-Each function returns a named tuple whose first two fields are X and y, followed by what is known of
-how they were made. Draws are made in float64 and rounded once where another type is asked for.
+Each data set comes as a named tuple whose first two fields are X and y, followed by what is known
+of how they were made. Draws are made in float64 and rounded once where another type is asked for.
+The sets of classes are written in `gdcore._classes`, the test functions in `gdcore._surfaces`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,56 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gdcore._initializer import as_count, as_generator, as_real
+from gdcore._classes import OBSERVATIONS, Data, Seed, blobs, circles, moons, spirals, xor
+from gdcore._initializer import as_count, as_generator, as_number, as_real
+from gdcore._surfaces import (
+    Extremum,
+    Surface,
+    ackley,
+    beale,
+    himmelblau,
+    peaks,
+    rastrigin,
+    ravine,
+    rosenbrock,
+    saddle,
+    sextic,
+)
 
-_OBSERVATIONS = ", the number of observations"
+__all__ = [
+    "Data",
+    "Extremum",
+    "LinearData",
+    "Predictions",
+    "Surface",
+    "ackley",
+    "beale",
+    "blobs",
+    "circles",
+    "exam",
+    "four_predictions",
+    "himmelblau",
+    "moons",
+    "noisy_line",
+    "noisy_plane",
+    "peaks",
+    "rastrigin",
+    "ravine",
+    "rosenbrock",
+    "saddle",
+    "sextic",
+    "spirals",
+    "toy_line",
+    "two_points",
+    "xor",
+]
 
-__all__ = ["LinearData", "noisy_plane"]
+
+class Predictions(NamedTuple):
+    """Classes and the probabilities that a model gave them, both of shape (n,)."""
+
+    y_true: NDArray[Any]
+    y_pred: NDArray[Any]
 
 
 class LinearData(NamedTuple):
@@ -38,9 +84,7 @@ class LinearData(NamedTuple):
     bias: float
 
 
-def noisy_plane(
-    n: int = 100_000, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float64
-) -> LinearData:
+def noisy_plane(n: int = 100_000, seed: Seed = 0, dtype: DTypeLike = np.float64) -> LinearData:
     """Return points on the plane ``y = 15 x - 13 z + 6`` under uniform noise.
 
     x and z are uniform on [-100, 100], and so is the noise that is added to y: the inputs are far
@@ -78,7 +122,7 @@ def noisy_plane(
     >>> init = gd.initializers.uniform(-0.002, 0.002)
     >>> W, b = init((2, 1), rng), init(1, rng)
     """
-    n = as_count(n, "n", meaning=_OBSERVATIONS)
+    n = as_count(n, "n", meaning=OBSERVATIONS)
     real = as_real(dtype)
     rng = as_generator(seed, "seed")
     weights, bias = (15.0, -13.0), 6.0
@@ -87,3 +131,151 @@ def noisy_plane(
     return LinearData(
         np.hstack([xs, zs]).astype(real, copy=False), y.astype(real, copy=False), weights, bias
     )
+
+
+def noisy_line(
+    n: int = 100,
+    slope: float = 2.0,
+    intercept: float = -1.0,
+    noise: float = 0.1,
+    seed: Seed = 0,
+    dtype: DTypeLike = np.float64,
+) -> Data:
+    """Return points near the line ``y = slope * x + intercept``, x uniform on [-1, 1].
+
+    Parameters
+    ----------
+    n : int, default 100
+        Number of observations.
+    slope, intercept : float, default 2.0 and -1.0
+        By default the line of document 003, ``y = 2 x - 1``.
+    noise : float, default 0.1
+        Standard deviation of the normal noise in y, >= 0.
+    seed : int or numpy.random.Generator, default 0
+        The same seed gives the same data; a Generator is drawn from in the order x, noise.
+    dtype : float32 or float64, default float64
+
+    Returns
+    -------
+    Data
+        X (n, 1), y (n, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of these.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> X, y = gd.datasets.noisy_line(n=50, slope=3.0, intercept=0.0, noise=0.0)
+    >>> X.shape, y.shape, bool((y == 3.0 * X).all())
+    ((50, 1), (50, 1), True)
+    """
+    n, real, rng = (
+        as_count(n, "n", meaning=OBSERVATIONS),
+        as_real(dtype),
+        as_generator(seed, "seed"),
+    )
+    slope, intercept = as_number(slope, "slope"), as_number(intercept, "intercept")
+    deviation = as_number(noise, "noise", 0.0)
+    x = rng.uniform(-1.0, 1.0, (n, 1))
+    y = slope * x + intercept + rng.normal(0.0, deviation, (n, 1))
+    return Data(x.astype(real, copy=False), y.astype(real, copy=False))
+
+
+def exam(dtype: DTypeLike = np.float64) -> Data:
+    """Return the table of document 001: hours studied and slept of three students, and who passed.
+
+    Parameters
+    ----------
+    dtype : float32 or float64, default float64
+
+    Returns
+    -------
+    Data
+        X (3, 2), columns studied and slept; y (3,), 1 for pass and 0 for fail.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> X, y = gd.datasets.exam()
+    >>> X.tolist(), y.tolist()
+    ([[5.0, 6.0], [10.0, 7.0], [7.0, 5.0]], [1, 1, 0])
+    """
+    return Data(np.array([[5, 6], [10, 7], [7, 5]], as_real(dtype)), np.array([1, 1, 0], np.int64))
+
+
+def four_predictions(dtype: DTypeLike = np.float64) -> Predictions:
+    """Return the table of document 001 about errors: four probabilities and the classes they meet.
+
+    ``y_pred - y_true`` is the table's error, -0.1, 0.2, -0.9 and 0.51; the last two are wrong.
+
+    Parameters
+    ----------
+    dtype : float32 or float64, default float64
+
+    Returns
+    -------
+    Predictions
+        y_true and y_pred, both (4,) and of `dtype`.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> y_true, y_pred = gd.datasets.four_predictions()
+    >>> (y_pred - y_true).round(2)
+    array([-0.1 ,  0.2 , -0.9 ,  0.51])
+    """
+    real = as_real(dtype)
+    return Predictions(np.array([1, 0, 1, 0], real), np.array([0.9, 0.2, 0.1, 0.51], real))
+
+
+def toy_line(dtype: DTypeLike = np.float64) -> Data:
+    """Return the six points of document 003, on ``y = 2 x - 1`` exactly.
+
+    Parameters
+    ----------
+    dtype : float32 or float64, default float64
+
+    Returns
+    -------
+    Data
+        X (6, 1), y (6, 1); ``X[:, 0]`` and ``y[:, 0]`` are the document's xs and ys.
+
+    Examples
+    --------
+    >>> import gdcore as gd
+    >>> X, y = gd.datasets.toy_line()
+    >>> X[:, 0].tolist(), y[:, 0].tolist()
+    ([-1.0, 0.0, 1.0, 2.0, 3.0, 4.0], [-3.0, -1.0, 1.0, 3.0, 5.0, 7.0])
+    """
+    x = np.array([[-1], [0], [1], [2], [3], [4]], as_real(dtype))
+    return Data(x, 2 * x - 1)
+
+
+def two_points(dtype: DTypeLike = np.float64) -> Data:
+    """Return the two points of document 004, through which a sigmoid neuron is fitted.
+
+    ``1 / (1 + exp(-(w x + b)))`` meets both where ``w = log(36) / 2`` and ``b = -log(4) - w / 2``.
+
+    Parameters
+    ----------
+    dtype : float32 or float64, default float64
+
+    Returns
+    -------
+    Data
+        X (2, 1), y (2, 1); ``X[:, 0]`` and ``y[:, 0]`` are the document's X and Y.
+
+    Examples
+    --------
+    >>> import gdcore as gd, numpy as np
+    >>> X, y = gd.datasets.two_points()
+    >>> w = np.log(36) / 2
+    >>> gd.sigmoid(w * X - np.log(4) - w / 2)
+    array([[0.2],
+           [0.9]])
+    """
+    real = as_real(dtype)
+    return Data(np.array([[0.5], [2.5]], real), np.array([[0.2], [0.9]], real))
