@@ -139,10 +139,9 @@ def test_classes_are_balanced_and_shuffled(f):
         sizes = np.bincount(y)
         assert sizes.max() - sizes.min() <= 1
         assert (np.diff(sizes) <= 0).all()
-    # 1000 observations: the first half has half of each class, give or take six deviations.
-    for c, size in enumerate(sizes):
-        spread = math.sqrt(size / 4)
-        assert abs(np.sum(y[:500] == c) - size / 2) < 6 * spread
+    # In random order a neighbour is of one's own class as often as any other is.
+    share = np.sum((sizes / 1000) ** 2)
+    assert abs(np.mean(y[1:] == y[:-1]) - share) < 6 * math.sqrt(share * (1 - share) / 1000)
 
 
 @pytest.mark.parametrize("f", [f for f in CLASSES if f is not blobs], ids=lambda f: f.__name__)

@@ -144,6 +144,10 @@ def test_data_without_variance_are_refused():
     for X in [np.zeros((5, 2)), np.full((3, 2), 0.1), np.ones((1, 2)), np.full((2, 2), np.inf)]:
         with pytest.raises(ValueError, match=r"layers\[0\]: z = x W \+ b has variance .* above 0"):
             lsuv(X, [(W, None, None)], 0)
+    equal = np.full((3, 1), 0.1)
+    assert equal.var() > 0  # by rounding
+    with pytest.raises(ValueError, match=r"variance 1\.93e-34 and mean square 0\.01; accepted is"):
+        lsuv(equal, [(W[:1], None, None)], 0)
     with pytest.raises(ValueError, match=r"layers\[0\]: z = x W \+ b has shape \(0, 1\)"):
         lsuv(np.zeros((0, 2)), [(W, None, None)], 0)
     assert (W == 7).all()
