@@ -2,6 +2,7 @@
  * chunk follow each other while it is in L1; X is read from memory once and nothing of its length
  * is written. */
 #include "gradient.h"
+#include "loss.h"
 #include "rules.h"
 
 typedef struct {
@@ -44,8 +45,8 @@ bool gd_linear_value_and_grad(size_t real_size, const gd_matrix *x, const void *
     const double count = (double)x->rows * (double)losses;
     fused f = {
         .target = target, .bias = bias, .loss = loss,
-        .target_width = kind == GD_SPARSE ? 1 : outputs,
-        .target_size = kind == GD_SPARSE ? sizeof(int64_t) : real_size,
+        .target_width = gd_target_width(loss->id, outputs),
+        .target_size = gd_target_size(loss->id, real_size),
     };
     const gd_kernels *const kernels = gd_kernels_for(real_size);
     const struct gd_linear_kernels *const linear = kernels->linear;

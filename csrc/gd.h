@@ -88,7 +88,8 @@ typedef void gd_activation_grad_fn(size_t rows, size_t width, const void *dy, co
                                    const void *y, void *dz, const double *param);
 
 /* loss[i] and its gradient dy, unweighted: a loss per element (pointwise rows of the table) or
- * per row. target: reals shaped like y, or int64 class numbers within [0, width). */
+ * per row. target: reals shaped like y, or one a row: int64 class numbers within [0, width) of
+ * sparse rows of the table, reals of paired ones, whose width is 2. */
 typedef void gd_loss_fn(size_t rows, size_t width, const void *target, const void *y, void *loss,
                         void *dy, const double *param);
 

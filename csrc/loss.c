@@ -43,10 +43,11 @@ static void loss_task(void *context, size_t block)
     gd_loss_run *run = context;
     const gd_loss_job *job = run->job;
     const gd_kernels *kernels = gd_kernels_for(job->real_size);
-    const bool sparse = gd_loss_rows[job->loss.id].kind == GD_SPARSE;
     const size_t first = block * run->block_rows, left = job->rows - first;
     const size_t rows = left < run->block_rows ? left : run->block_rows;
     const size_t row_bytes = job->width * job->real_size, per_row = run->pointwise ? job->width : 1;
+    const size_t target_bytes = gd_target_width(job->loss.id, job->width) *
+                                gd_target_size(job->loss.id, job->real_size);
     const void *weights = row(job->weights, first, job->real_size);
     const size_t slot = take_slot(run);
     char *scratch = run->scratch + slot * run->slot_bytes;
@@ -56,8 +57,8 @@ static void loss_task(void *context, size_t block)
     losses = losses != NULL ? losses : scratch;
 
     kernels->loss[job->loss.id](
-        rows, job->width, row(job->target, first, sparse ? sizeof(int64_t) : row_bytes),
-        row(job->y, first, row_bytes), losses, dy, job->loss.param);
+        rows, job->width, row(job->target, first, target_bytes), row(job->y, first, row_bytes),
+        losses, dy, job->loss.param);
     if (weights != NULL)
         kernels->weigh(rows, per_row, weights, 1, losses);
     if (job->dy != NULL && (weights != NULL || run->factor != 1))
@@ -72,6 +73,17 @@ static double normaliser(const gd_loss_job *job, size_t per_row)
     const double weight = job->weights != NULL ? gd_sum(job->real_size, job->rows, job->weights)
                                                : (double)job->rows;
     return weight * (double)per_row;
+}
+
+size_t gd_target_width(int loss, size_t width)
+{
+    const gd_kind kind = gd_loss_rows[loss].kind;
+    return kind == GD_SPARSE || kind == GD_PAIRED ? 1 : width;
+}
+
+size_t gd_target_size(int loss, size_t real_size)
+{
+    return gd_loss_rows[loss].kind == GD_SPARSE ? sizeof(int64_t) : real_size;
 }
 
 bool gd_loss_evaluate(gd_loss_job *job)

@@ -11,7 +11,7 @@ typedef struct {
     size_t real_size;
     gd_function loss;
     size_t rows, width;
-    const void *target;  /* reals shaped like y, or int64 class numbers */
+    const void *target;  /* as the loss kernel reads it */
     const void *y;
     const void *weights; /* one real per row, or NULL */
     gd_reduction reduction;
@@ -19,6 +19,10 @@ typedef struct {
     void *dy;     /* out: the gradient of the reduced value (of the sum with GD_NONE), or NULL */
     double value; /* out: mean or sum */
 } gd_loss_job;
+
+/* Elements of the target of a row of that many predictions, and the bytes of one. */
+size_t gd_target_width(int loss, size_t width);
+size_t gd_target_size(int loss, size_t real_size);
 
 /* Evaluate; false where memory was short (outputs undefined). GD_MEAN divides by the sum of the
  * weights times the losses in a row; where that is 0, value and gradient are 0. */

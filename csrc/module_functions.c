@@ -148,19 +148,32 @@ static int borrow_pred(PyObject *value, loss_arrays *a)
     return 0;
 }
 
+static int refuse_pairs(const loss_arrays *a)
+{
+    char found[96];
+    gd_shape_text(a->ndim, a->shape, found, sizeof found);
+    PyErr_Format(PyExc_ValueError,
+                 "y_pred has shape %s; a last axis of length 2 is wanted, the two predictions for "
+                 "each target (np.stack([first, second], axis=-1))",
+                 found);
+    return -1;
+}
+
 static int borrow_target(PyObject *value, gd_kind kind, loss_arrays *a)
 {
     const int ndim = a->ndim;
-    const npy_intp *shape = a->shape;
-    if (kind == GD_SPARSE) {
-        a->target = gd_array_labels(value, "y_true", ndim > 0 ? shape[ndim - 1] : 1);
-        return a->target != NULL
-                   ? check_target_shape(a->target, ndim > 0 ? ndim - 1 : 0, shape,
-                                        "y_pred's shape without its last axis,")
-                   : -1;
-    }
-    a->target = gd_array_input(value, "y_true", a->type, "y_pred", GD_CONTIGUOUS);
-    return a->target != NULL ? check_target_shape(a->target, ndim, shape, "y_pred's shape") : -1;
+    const npy_intp *shape = a->shape, last = ndim > 0 ? shape[ndim - 1] : 1;
+    if (kind == GD_PAIRED && last != 2)
+        return refuse_pairs(a);
+    a->target = kind == GD_SPARSE
+                    ? gd_array_labels(value, "y_true", last)
+                    : gd_array_input(value, "y_true", a->type, "y_pred", GD_CONTIGUOUS);
+    if (a->target == NULL)
+        return -1;
+    if (kind == GD_SPARSE || kind == GD_PAIRED)
+        return check_target_shape(a->target, ndim > 0 ? ndim - 1 : 0, shape,
+                                  "y_pred's shape without its last axis,");
+    return check_target_shape(a->target, ndim, shape, "y_pred's shape");
 }
 
 static int borrow_weights(PyObject *value, npy_intp rows, loss_arrays *a)
@@ -256,6 +269,27 @@ static PyObject *loss(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 done:
     release(&a);
     return result;
+}
+
+PyDoc_STRVAR(check_loss_doc, "check_loss(spec)\n--\n\nRaise for a parameter outside its domain.");
+
+static PyObject *check_loss(PyObject *module, PyObject *spec)
+{
+    gd_function loss;
+    (void)module;
+    if (gd_function_from(spec, GD_LOSSES, &loss) < 0)
+        return NULL;
+    const gd_function_row *row = &gd_loss_rows[loss.id];
+    for (size_t i = 0; row->param[i].name != NULL; i++)
+        if (!gd_in_domain(row->param[i].domain, loss.param[i])) {
+            PyObject *number = PyFloat_FromDouble(loss.param[i]);
+            if (number != NULL)
+                PyErr_Format(PyExc_ValueError, "%s: %s is %R; %s is accepted", row->name,
+                             row->param[i].name, number, gd_domain_text(row->param[i].domain));
+            Py_XDECREF(number);
+            return NULL;
+        }
+    Py_RETURN_NONE;
 }
 
 /* ---- Sums, norms, clipping ------------------------------------------------------------------- */
@@ -398,6 +432,7 @@ PyMethodDef gd_function_methods[] = {
     {"activate_grad", (PyCFunction)(void (*)(void))activate_grad, METH_FASTCALL,
      activate_grad_doc},
     {"loss", (PyCFunction)(void (*)(void))loss, METH_FASTCALL, loss_doc},
+    {"check_loss", check_loss, METH_O, check_loss_doc},
     {"sum", sum, METH_O, sum_doc},
     {"norm", norm, METH_O, norm_doc},
     {"dot", (PyCFunction)(void (*)(void))dot, METH_FASTCALL, dot_doc},

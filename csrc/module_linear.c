@@ -294,11 +294,17 @@ done:
 static int borrow_y_true(PyObject *value, const gd_function *loss, layer *l)
 {
     const gd_function_row *row = &gd_loss_rows[loss->id];
-    const int ndim = row->kind == GD_SPARSE ? 1 : l->ndim;
+    const bool one_a_row = row->kind == GD_SPARSE || row->kind == GD_PAIRED;
+    const int ndim = one_a_row ? 1 : l->ndim;
     char shape[96], wanted[192];
     if (row->kind != GD_POINTWISE && l->ndim == 1) {
         PyErr_Format(PyExc_ValueError,
                      "%s compares the outputs of a row: W of shape (k, m) is wanted, not (k,)",
+                     row->name);
+        return -1;
+    }
+    if (row->kind == GD_PAIRED && l->outputs != 2) {
+        PyErr_Format(PyExc_ValueError, "%s reads two outputs a row: W of shape (k, 2) is wanted",
                      row->name);
         return -1;
     }

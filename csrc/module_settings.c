@@ -27,13 +27,10 @@ static size_t weight_decay_offset(const gd_rule *rule)
 
 static int refuse_value(const gd_hyper *hyper, double value)
 {
-    static const char *const wanted[] = {"a finite number", "a finite number >= 0",
-                                         "a finite number > 0", "a number in [0, 1)",
-                                         "True or False"};
     PyObject *number = PyFloat_FromDouble(value);
     if (number != NULL)
         PyErr_Format(PyExc_ValueError, "%s is %R; %s is accepted", hyper->name, number,
-                     wanted[hyper->domain]);
+                     gd_domain_text(hyper->domain));
     Py_XDECREF(number);
     return -1;
 }

@@ -15,9 +15,15 @@ static PyObject *defaults_of(const gd_hyper *hyper, int dialect)
                              : PyFloat_FromDouble(value[0]);
 }
 
+static const char *const domains[] = {
+    [GD_FINITE] = "finite",       [GD_NON_NEGATIVE] = "non-negative",
+    [GD_POSITIVE] = "positive",   [GD_UNIT] = "unit",
+    [GD_OPEN_UNIT] = "open unit", [GD_AT_LEAST_ONE] = "at least one",
+    [GD_BOOLEAN] = "boolean",
+};
+
 static PyObject *hyper_row(const gd_hyper *hyper)
 {
-    static const char *const domains[] = {"finite", "non-negative", "positive", "unit", "boolean"};
     return Py_BuildValue("{s:s,s:n,s:s,s:(NNN)}", "name", hyper->name, "count",
                          (Py_ssize_t)hyper->count, "domain", domains[hyper->domain], "defaults",
                          defaults_of(hyper, GD_TORCH), defaults_of(hyper, GD_KERAS),
@@ -41,20 +47,34 @@ static PyObject *rule_row(const gd_rule *rule)
                          rule->help);
 }
 
+/* params[name] = default (a bool where the domain is), domains_of[name] = domain; -1 on failure */
+static int add_param(PyObject *params, PyObject *domains_of, const gd_parameter_default *param)
+{
+    PyObject *value = param->domain == GD_BOOLEAN ? PyBool_FromLong(param->value != 0)
+                                                  : PyFloat_FromDouble(param->value);
+    PyObject *domain = PyUnicode_FromString(domains[param->domain]);
+    const int status = value == NULL || domain == NULL || domains_of == NULL ||
+                               PyDict_SetItemString(params, param->name, value) < 0 ||
+                               PyDict_SetItemString(domains_of, param->name, domain) < 0
+                           ? -1
+                           : 0;
+    Py_XDECREF(value);
+    Py_XDECREF(domain);
+    return status;
+}
+
 static PyObject *function_row(const gd_function_row *row)
 {
-    static const char *const kinds[] = {"elementwise", "pointwise", "rowwise", "sparse"};
-    PyObject *params = PyDict_New();
-    for (size_t i = 0; params != NULL && row->param[i].name != NULL; i++) {
-        PyObject *value = PyFloat_FromDouble(row->param[i].value);
-        if (value == NULL || PyDict_SetItemString(params, row->param[i].name, value) < 0)
+    static const char *const kinds[] = {"elementwise", "pointwise", "rowwise", "sparse",
+                                        "paired"};
+    PyObject *params = PyDict_New(), *domains_of = PyDict_New();
+    for (size_t i = 0; params != NULL && row->param[i].name != NULL; i++)
+        if (add_param(params, domains_of, &row->param[i]) < 0)
             Py_CLEAR(params);
-        Py_XDECREF(value);
-    }
-    return Py_BuildValue("{s:s,s:s,s:s,s:N,s:N,s:s,s:s,s:s}", "name", row->name, "aliases",
+    return Py_BuildValue("{s:s,s:s,s:s,s:N,s:N,s:N,s:s,s:s,s:s}", "name", row->name, "aliases",
                          row->aliases, "kind", kinds[row->kind], "reads_z",
-                         PyBool_FromLong(row->reads_z), "params", params, "paper", row->paper,
-                         "help", row->help, "example", row->example);
+                         PyBool_FromLong(row->reads_z), "params", params, "domains", domains_of,
+                         "paper", row->paper, "help", row->help, "example", row->example);
 }
 
 /* Steals row; -1 where it is NULL or cannot be added. */

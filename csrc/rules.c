@@ -75,19 +75,19 @@ const gd_rule gd_rules[GD_OPTIMIZERS] = {
 };
 
 /* param ends with an entry without a name, so that a row without parameters is valid C too */
-#define PARAM(name, value) {#name, value},
+#define PARAM(name, value, domain) {#name, value, DOMAIN(domain)},
 #define FROM_Z true
 #define FROM_Y false
 #define ACTIVATION(name, kind, reads, params, paper, help, example)                              \
-    [GD_ACTIVATION_##name] = {#name, "",   GD_##kind, reads, {params{NULL, 0}},                  \
+    [GD_ACTIVATION_##name] = {#name, "",   GD_##kind, reads, {params{NULL, 0, 0}},               \
                               paper, help, example},
 const gd_function_row gd_activation_rows[GD_ACTIVATIONS] = {
 #include "ops.def"
 };
 
-#define PARAM(name, value) {#name, value},
+#define PARAM(name, value, domain) {#name, value, DOMAIN(domain)},
 #define LOSS(name, aliases, kind, params, paper, help)                                           \
-    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0}}, paper, help, ""},
+    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0, 0}}, paper, help, ""},
 const gd_function_row gd_loss_rows[GD_LOSSES] = {
 #include "ops.def"
 };
@@ -97,14 +97,32 @@ bool gd_in_domain(gd_domain domain, double value)
     switch (domain) {
     case GD_FINITE:
         return isfinite(value);
-    case GD_POSITIVE:
-        return value > 0 && isfinite(value);
     case GD_NON_NEGATIVE:
         return value >= 0 && isfinite(value);
+    case GD_POSITIVE:
+        return value > 0 && isfinite(value);
     case GD_UNIT:
         return value >= 0 && value < 1;
+    case GD_OPEN_UNIT:
+        return value > 0 && value < 1;
+    case GD_AT_LEAST_ONE:
+        return value >= 1 && isfinite(value);
     case GD_BOOLEAN:
         return value == 0 || value == 1;
     }
     return false;
+}
+
+const char *gd_domain_text(gd_domain domain)
+{
+    static const char *const text[] = {
+        [GD_FINITE] = "a finite number",
+        [GD_NON_NEGATIVE] = "a finite number >= 0",
+        [GD_POSITIVE] = "a finite number > 0",
+        [GD_UNIT] = "a number in [0, 1)",
+        [GD_OPEN_UNIT] = "a number in (0, 1)",
+        [GD_AT_LEAST_ONE] = "a finite number >= 1",
+        [GD_BOOLEAN] = "True or False",
+    };
+    return text[domain];
 }

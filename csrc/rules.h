@@ -11,6 +11,8 @@ typedef enum {
     GD_NON_NEGATIVE, /* x >= 0 */
     GD_POSITIVE,     /* x > 0 */
     GD_UNIT,         /* 0 <= x < 1 */
+    GD_OPEN_UNIT,    /* 0 < x < 1 */
+    GD_AT_LEAST_ONE, /* x >= 1 */
     GD_BOOLEAN,      /* 0 or 1 */
 } gd_domain;
 
@@ -66,11 +68,12 @@ typedef struct {
     const char *paper, *help;
 } gd_rule;
 
-typedef enum { GD_ELEMENTWISE, GD_POINTWISE, GD_ROWWISE, GD_SPARSE } gd_kind;
+typedef enum { GD_ELEMENTWISE, GD_POINTWISE, GD_ROWWISE, GD_SPARSE, GD_PAIRED } gd_kind;
 
 typedef struct {
     const char *name;
     double value;
+    gd_domain domain;
 } gd_parameter_default;
 
 /* A row of the activations or of the losses. */
@@ -89,5 +92,8 @@ extern const gd_function_row gd_loss_rows[GD_LOSSES];
 
 /* Whether the value lies in the domain; NaN and infinities never do. */
 bool gd_in_domain(gd_domain domain, double value);
+
+/* "a finite number > 0" and the like, for messages. */
+const char *gd_domain_text(gd_domain domain);
 
 #endif

@@ -1,13 +1,15 @@
 """Losses with their gradients, by name or as objects: ``gd.losses.mse(y_true, y_pred)``.
 
 ``loss.value_and_grad(y_true, y_pred)`` gives the value and the gradient with respect to y_pred in
-one pass. Formulas: C (`csrc/losses.inc`) and the twins in `gdcore.reference.losses`.
+one pass. Formulas: C (`csrc/losses*.inc`) and the twins in `gdcore.reference.losses`.
 """
 
 from __future__ import annotations
 
 import difflib
 from typing import Any
+
+import numpy as np
 
 from gdcore import _core
 
@@ -39,9 +41,9 @@ def _other_names() -> dict[str, str]:
     other = {}
     for name in names():
         for alias in (name, *_ROWS[name][1]["aliases"].split()):
-            other.update({alias: name, alias.upper(): name, _camel(alias): name})
-    other["squared_error"] = "mse"
-    other["log_loss"] = "binary_crossentropy"
+            other[alias] = name
+            if alias.islower():
+                other.update({alias.upper(): name, _camel(alias): name})
     return other
 
 
@@ -58,6 +60,21 @@ def _known(name: str) -> str:
     return _NAMES[name]
 
 
+def _checked(loss: str, name: str, value: Any, default: float) -> float:
+    """Return a parameter as the type of its default; its domain is checked in C."""
+    if isinstance(value, bool | np.bool_) != isinstance(default, bool) or not (
+        hasattr(value, "__float__") and np.ndim(value) == 0
+    ):
+        accepted = "True or False" if isinstance(default, bool) else "a number"
+        raise TypeError(f"{loss}: {name} is {value!r}; {accepted} is accepted")
+    return type(default)(value)
+
+
+def _made(name: str, reduction: str, from_logits: bool, params: dict[str, float]) -> Loss:
+    """Return the loss of a pickle."""
+    return Loss(name, reduction, from_logits, **params)
+
+
 class Loss:
     """A loss of the table: callable for the value, with `value_and_grad` for both.
 
@@ -67,19 +84,74 @@ class Loss:
     Parameters
     ----------
     name : str
-        Short or long, as in Keras; see ``gd.losses.names()``.
+        Short or long, as in Keras or scikit-learn; see ``gd.losses.names()``.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
-        What becomes of the losses of the elements (of the rows, for categorical cross-entropies).
+        What becomes of the losses of the elements (of the rows, for losses of rows).
     from_logits : bool, default False
-        For cross-entropies: `y_pred` holds logits, not probabilities. Nothing overflows then, and
-        a nearly certain right prediction keeps all digits of its small loss.
+        For cross-entropies and divergences: `y_pred` holds logits, not probabilities. Nothing
+        overflows then, and a nearly certain right prediction keeps all digits of its small loss.
+    **params : float or bool
+        Parameters of the loss by name; those left out have their defaults. All are in `params`.
+
+    Attributes
+    ----------
+    name, reduction, from_logits
+        As given; the name is the table's.
+    params : dict
+        The parameters in use.
 
     Raises
     ------
     TypeError
-        For from_logits with a loss that has no logits.
+        For from_logits with a loss that has no logits, an unknown parameter or one of a wrong type.
     ValueError
-        For an unknown name or reduction.
+        For an unknown name or reduction, or a parameter outside its domain.
+
+    Notes
+    -----
+    With ``d = y_pred - y_true``; a loss per element where nothing else is said.
+
+    - ``mse``: d^2. ``half_mse``: d^2 / 2. ``mae``: abs(d). ``log_cosh``: log(cosh(d)).
+    - ``huber`` (delta=1 > 0): d^2 / 2 up to abs(d) = delta, then delta (abs(d) - delta / 2).
+    - ``quantile`` (0 < q=0.5 < 1): -q d below the target, (1 - q) d above it.
+    - ``epsilon_insensitive`` (epsilon=0.1 >= 0): max(abs(d) - epsilon, 0);
+      ``squared_epsilon_insensitive``: its square.
+    - ``poisson``: y_pred - y_true log(y_pred), where y_pred is a rate [Keras, without its 1e-7];
+      ``poisson_log_rate``: exp(y_pred) - y_true y_pred of its logarithm [torch's PoissonNLLLoss].
+    - ``gamma``, ``tweedie`` (power=1.5 >= 1; 1 is Poisson's, 2 gamma's, 3 the inverse Gaussian's):
+      the deviance of a mean y_pred > 0 [scikit-learn].
+    - ``gaussian_nll``: (s + (y_true - m)^2 exp(-s)) / 2 per row. The last axis of y_pred has length
+      2 and holds the mean m and the logarithm s of the variance (torch's GaussianNLLLoss takes the
+      variance); y_true has the shape of y_pred without its last axis.
+    - ``binary_crossentropy`` (0 <= label_smoothing=0 < 1: targets t become
+      t (1 - label_smoothing) + label_smoothing / 2); ``categorical_crossentropy`` per row and
+      ``sparse_categorical_crossentropy`` per row of class numbers (label_smoothing is spread over
+      all classes). All have from_logits.
+    - ``binary_focal_crossentropy`` (gamma=2 >= 0, 0 < alpha=0.25 < 1,
+      apply_class_balancing=False): the cross-entropy times u^gamma, with u the probability of the
+      other class; balanced, times alpha for 1 and 1 - alpha for 0.
+      ``categorical_focal_crossentropy`` (gamma=2 >= 0, alpha=0.25 > 0) per row: the terms of the
+      cross-entropy times alpha (1 - y_pred)^gamma. Both have from_logits.
+    - ``kl_divergence`` per row: sum(y_true log(y_true / y_pred)); has from_logits.
+    - ``cosine_similarity`` per row: minus the cosine of the angle between y_true and y_pred, and 0
+      with gradient 0 where one of them is 0.
+    - ``hinge``: max(1 - s y_pred, 0), where s is 1 for y_true > 0 and -1 else: labels are -1 and 1,
+      or 0 and 1. ``squared_hinge``: its square. ``perceptron``: max(-s y_pred, 0).
+      ``modified_huber``: squared_hinge, linear where s y_pred < -1.
+    - ``categorical_hinge`` per row: max(1 + max((1 - y_true) y_pred) - sum(y_true y_pred), 0).
+      ``multiclass_hinge`` per row of class numbers: max(1 + the largest other score - the score of
+      the class, 0). ``multi_margin`` likewise: the sum of max(1 + score - that of the class, 0)
+      over the other classes, divided by the number of classes [torch's MultiMarginLoss].
+
+    Kinks: the gradient is 0 where a prediction equals its target (mae, quantile) or lies epsilon
+    away, and in multi_margin at the margin; of the other hinges and the perceptron it is that
+    inside of the margin, so that a perceptron moves from scores of 0 [scikit-learn]; of equally
+    large scores the first counts.
+
+    Infinite losses follow the formulas: 0 log(0) is 0, an impossible target costs infinity. Values
+    outside of a domain (a negative rate, a probability above 1) give NaN where a logarithm or a
+    power reads them, and a NaN in y_pred gives NaN. tweedie, and focal losses, raise to a power p
+    by exp(p log(x)), which is off by p log(x) units of the last place.
 
     Examples
     --------
@@ -90,18 +162,37 @@ class Loss:
     array([-0.25,  0.25])
     """
 
-    def __init__(self, name: str, reduction: str = "mean", from_logits: bool = False) -> None:
+    def __init__(
+        self, name: str, reduction: str = "mean", from_logits: bool = False, **params: float
+    ) -> None:
         self.name = _known(name)
         if reduction not in REDUCTIONS:
             raise ValueError(
                 f"{self.name}: reduction is {reduction!r}; accepted: {', '.join(REDUCTIONS)}"
             )
         if from_logits and self.name + _LOGITS not in _ROWS:
-            raise TypeError(f"{self.name} has no from_logits=; the cross-entropies have it")
+            others = ", ".join(name for name in names() if name + _LOGITS in _ROWS)
+            raise TypeError(f"{self.name} has no from_logits=; these have it: {others}")
         self.reduction = reduction
         self.from_logits = bool(from_logits)
-        self._spec = (_ROWS[self.name + _LOGITS if from_logits else self.name][0],)
+        number, row = _ROWS[self.name + _LOGITS if from_logits else self.name]
+        self.params = self._complete(row["params"], params)
+        self._spec = (number, *map(float, self.params.values()))
+        _core.check_loss(self._spec)
         self._reduction = REDUCTIONS.index(reduction)
+
+    def _complete(self, defaults: dict[str, float], params: dict[str, float]) -> dict[str, float]:
+        """Return all parameters, or raise for an unknown one with the nearest name."""
+        for name in params:
+            if name not in defaults:
+                known = ["reduction", "from_logits", *defaults]
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(
+                    f"{self.name}: unknown argument {name}=; accepted: {', '.join(known)}{hint}"
+                )
+        given = {**defaults, **params}
+        return {name: _checked(self.name, name, given[name], defaults[name]) for name in given}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss.
@@ -110,21 +201,22 @@ class Loss:
         ----------
         y_true : array-like
             Targets, shaped like `y_pred` up to axes of length 1 (nothing is broadcast) and of its
-            type; for the sparse cross-entropy class numbers, whole and from 0, in the shape of
-            `y_pred` without its last axis.
+            type; for losses of class numbers (sparse_categorical_crossentropy, multiclass_hinge,
+            multi_margin) those, whole and from 0, in the shape of `y_pred` without its last axis;
+            for gaussian_nll targets in that shape.
         y_pred : array-like
             Predictions: float32 or float64; numbers and integers are read as float64. Arrays that
-            are not C-contiguous are read through a copy. The last axis of categorical
-            cross-entropies are the classes.
+            are not C-contiguous are read through a copy. For losses of rows the last axis is the
+            row: the classes, as a rule.
         sample_weight : array-like, optional
-            One weight per row of `y_pred`, of its type. Rows lie along axis 0; of categorical
-            cross-entropies along all axes but the last.
+            One weight per row of `y_pred`, of its type. Rows lie along axis 0; of losses of rows
+            along all axes but the last.
 
         Returns
         -------
         NumPy scalar of the type of `y_pred`, or an array with ``reduction="none"``
             "mean" divides by sum(weights) times outputs in a row, and is 0 where that is 0; "none"
-            gives the weighted losses, one an element, or one a row (categorical).
+            gives the weighted losses, one an element, or one a row.
 
         Raises
         ------
@@ -154,10 +246,14 @@ class Loss:
             parts.append(f"reduction={self.reduction!r}")
         if self.from_logits:
             parts.append("from_logits=True")
+        defaults = _ROWS[self.name][1]["params"]
+        parts += [
+            f"{name}={value!r}" for name, value in self.params.items() if value != defaults[name]
+        ]
         return f"gd.losses.get({', '.join(parts)})"
 
     def _key(self) -> tuple[object, ...]:
-        return (self.name, self.reduction, self.from_logits)
+        return (self._spec, self.reduction)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Loss) and self._key() == other._key()
@@ -166,7 +262,7 @@ class Loss:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Loss, self._key()
+        return _made, (self.name, self.reduction, self.from_logits, self.params)
 
 
 def get(identifier: str | Loss, **settings: Any) -> Loss:
@@ -175,10 +271,11 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
     Parameters
     ----------
     identifier : str or Loss
-        Short or long, as in Keras: "mse", "mean_squared_error", "MeanSquaredError". A loss is
-        returned as it is.
+        Short or long, as in Keras or scikit-learn: "mse", "mean_squared_error",
+        "MeanSquaredError", "squared_error". A loss is returned as it is.
     **settings
-        ``reduction="mean" | "sum" | "none"``; ``from_logits=False`` for the cross-entropies.
+        ``reduction="mean" | "sum" | "none"``; ``from_logits=False`` for the cross-entropies; the
+        parameters of the loss, such as ``delta=1.0`` of huber: see `Loss`.
 
     Returns
     -------
@@ -187,7 +284,7 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
     Raises
     ------
     ValueError
-        For an unknown name; the nearest one is suggested.
+        For an unknown name, the nearest one being suggested, or a value that is not accepted.
     TypeError
         For a setting that the loss does not have.
 
@@ -195,6 +292,8 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
     --------
     >>> gd.losses.get("half_mse", reduction="sum")([0.2, 0.9], [0.0, 0.0])
     np.float64(0.425)
+    >>> gd.losses.get("huber", delta=0.5).value_and_grad([0.0, 0.0], [0.25, 2.0])
+    (np.float64(0.453125), array([0.125, 0.25 ]))
     """
     if isinstance(identifier, Loss):
         if settings:
@@ -205,13 +304,7 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
         return identifier
     if not isinstance(identifier, str):
         raise TypeError(f"loss is {identifier!r}; a name or a loss of gd.losses is accepted")
-    name = _known(identifier)
-    for setting in settings:
-        if setting not in ("reduction", "from_logits"):
-            raise TypeError(
-                f"{identifier}: unknown argument {setting}=; accepted: reduction, from_logits"
-            )
-    return Loss(name, **settings)
+    return Loss(identifier, **settings)
 
 
 def __getattr__(name: str) -> Loss:
