@@ -283,18 +283,22 @@ def refused_settings():
 # ---- Functions -----------------------------------------------------------------------------------
 
 
-@entry("loss")
+@entry("loss", "check_loss")
 def losses():
     y, p, w = np.eye(3), np.full((3, 3), 0.3), np.ones(3)
+    targets = {"sparse": [0, 1, 2], "paired": w}
+    kinds = {row["name"]: row["kind"] for row in _core.LOSSES}
     plain = [
         gd.losses.get(name, reduction=r) for name in gd.losses.names() for r in ("mean", "none")
     ]
 
     def call():
         for loss in plain:
-            target = [0, 1, 2] if "sparse" in loss.name else y
-            loss(target, p, w)
-            loss.value_and_grad(target, p)
+            kind = kinds[loss.name]
+            target, pred = targets.get(kind, y), p[:, :2] if kind == "paired" else p
+            loss(target, pred, w)
+            loss.value_and_grad(target, pred)
+            gd.losses.get(loss.name, **loss.params)
 
     return call, (y, p, w), None
 
@@ -321,6 +325,10 @@ def refused_losses():
         refusal(sparse, [0, 1, 7], p),
         refusal(sparse, [0, 1, 0.5], p),
         refusal(sparse, ["a"], p),
+        refusal(gd.losses.gaussian_nll, y[0], p),
+        refusal(gd.losses.get, "huber", delta=-1.0),
+        refusal(gd.losses.get, "huber", delta="1"),
+        refusal(_core.check_loss, (0, "x")),
         refusal(_core.loss, (0,)),
         refusal(_core.loss, 0, y, p, None, 0, False),
         refusal(_core.loss, (0, "x"), y, p, None, 0, False),

@@ -584,9 +584,11 @@ def test_nothing_warns_and_nothing_is_left_in_the_status_word():
         for name in ("relu", "sigmoid", "tanh"):
             getattr(gd, name)(odd)
             gd.activations.get(name).grad(odd, y=odd)
-        for name in gd.losses.names():
-            labels = [0] if "sparse" in name else odd[None, ::-1]
-            gd.losses.get(name).value_and_grad(labels, odd[None])
+        for row in _core.LOSSES:
+            paired = row["kind"] == "paired"
+            labels = {"sparse": [0], "paired": odd[::2]}.get(row["kind"], odd[None, ::-1])
+            loss = gd.losses.get(row["name"].removesuffix("_from_logits"))
+            loss.value_and_grad(labels, odd.reshape(4, 2) if paired else odd[None])
         gd.softmax(odd)
         gd.dense(odd[None], odd[:, None])
         gd.dense_grad(odd[:, None], odd[:, None], odd[:1, None])

@@ -37,6 +37,11 @@ def _softmax(z: Array) -> tuple[Array, Array, Array]:
     return p, q, far - np.log1p(rest)
 
 
+def _ratio(x: Array, y: Array, limit: float) -> Array:
+    """Return x / y, and its limit where y is 0."""
+    return np.where(y == 0, limit, x / np.where(y == 0, 1, y))
+
+
 def _one_hot(labels: Array, like: Array) -> Array:
     return (labels[..., None] == np.arange(like.shape[-1])).astype(like.dtype)
 
@@ -116,7 +121,7 @@ def quantile(t: Array, y: Array, q: float) -> Array:
 def quantile_grad(t: Array, y: Array, q: float) -> Array:
     """Return 1 - q, -q, or 0 where d = 0."""
     d = y - t
-    return np.where(d > 0, 1 - q, -q) * (d != 0)
+    return np.where(d > 0, 1 - q, q) * np.sign(d)
 
 
 def epsilon_insensitive(t: Array, y: Array, epsilon: float) -> Array:
@@ -192,14 +197,14 @@ def tweedie_grad(t: Array, y: Array, power: float) -> Array:
 def gaussian_nll(t: Array, y: Array) -> Array:
     """Return (s + (m - t)^2 exp(-s)) / 2 with m, s = y along the last axis."""
     m, s = y[..., 0], y[..., 1]
-    return (s + (m - t) ** 2 * np.exp(-s)) / 2
+    return (s + _product(m - t, np.exp(-s / 2)) ** 2) / 2
 
 
 def gaussian_nll_grad(t: Array, y: Array) -> Array:
     """Return (m - t) exp(-s) and (1 - (m - t)^2 exp(-s)) / 2."""
     m, s = y[..., 0], y[..., 1]
-    x = (m - t) * np.exp(-s / 2)
-    return np.stack([x * np.exp(-s / 2), (1 - x) * (1 + x) / 2], axis=-1)
+    x = _product(m - t, np.exp(-s / 2))
+    return np.stack([_product(x, np.exp(-s / 2)), (1 - x) * (1 + x) / 2], axis=-1)
 
 
 # ---- Two classes ---------------------------------------------------------------------------------
@@ -248,11 +253,11 @@ def binary_focal_crossentropy(
 def binary_focal_crossentropy_grad(
     t: Array, y: Array, gamma: float, alpha: float, apply_class_balancing: bool
 ) -> Array:
-    """Return w (gamma u^(gamma - 1) (1 - 2 t) c + u^gamma dc/dy)."""
+    """Return w u^gamma (gamma (1 - 2 t) c / u + dc/dy)."""
     u = t * (1 - y) + (1 - t) * y
-    steep = gamma * u ** (gamma - 1) * (1 - 2 * t) * binary_crossentropy(t, y)
-    w = _balance(t, alpha, apply_class_balancing)
-    return w * (steep + u**gamma * binary_crossentropy_grad(t, y))
+    steep = gamma * (1 - 2 * t) * _ratio(binary_crossentropy(t, y), u, 1)
+    w = _balance(t, alpha, apply_class_balancing) * u**gamma
+    return w * (steep + binary_crossentropy_grad(t, y))
 
 
 def binary_focal_crossentropy_from_logits(
@@ -267,12 +272,12 @@ def binary_focal_crossentropy_from_logits(
 def binary_focal_crossentropy_from_logits_grad(
     t: Array, z: Array, gamma: float, alpha: float, apply_class_balancing: bool
 ) -> Array:
-    """Return w (gamma u^(gamma - 1) (1 - 2 t) p (1 - p) c + u^gamma dc/dz), p = sigmoid(z)."""
+    """Return w u^gamma (gamma (1 - 2 t) c p (1 - p) / u + dc/dz) with p = sigmoid(z)."""
     p, q = sigmoid(z), sigmoid(-z)
     u = t * q + (1 - t) * p
     c, slope = binary_crossentropy_from_logits(t, z), binary_crossentropy_from_logits_grad(t, z)
-    w = _balance(t, alpha, apply_class_balancing)
-    return w * (gamma * u ** (gamma - 1) * (1 - 2 * t) * p * q * c + u**gamma * slope)
+    w = _balance(t, alpha, apply_class_balancing) * u**gamma
+    return w * (gamma * (1 - 2 * t) * _product(_ratio(p * q, u, 1), c) + slope)
 
 
 # ---- Rows ----------------------------------------------------------------------------------------
@@ -352,9 +357,9 @@ def categorical_focal_crossentropy(t: Array, y: Array, gamma: float, alpha: floa
 
 
 def categorical_focal_crossentropy_grad(t: Array, y: Array, gamma: float, alpha: float) -> Array:
-    """Return alpha t_j (gamma (1 - y_j)^(gamma - 1) log(y_j) - (1 - y_j)^gamma / y_j)."""
-    steep = gamma * (1 - y) ** (gamma - 1) * np.log(y)
-    return _product(t, alpha * (steep - (1 - y) ** gamma / y))
+    """Return alpha t_j (1 - y_j)^gamma (gamma log(y_j) / (1 - y_j) - 1 / y_j)."""
+    steep = gamma * _ratio(np.log(y), 1 - y, -1)
+    return _product(t, alpha * (1 - y) ** gamma * (steep - 1 / y))
 
 
 def categorical_focal_crossentropy_from_logits(
@@ -373,7 +378,7 @@ def categorical_focal_crossentropy_from_logits_grad(
     With a_j = g_j p_j it is a_j (1 - p_j) - p_j (sum of the other a).
     """
     p, q, log_p = _softmax(z)
-    a = _product(t, alpha * (gamma * q ** (gamma - 1) * log_p * p - q**gamma))
+    a = _product(t, alpha * q**gamma * (gamma * _ratio(_product(p, log_p), q, -1) - 1))
     return a * q - p * (a.sum(axis=-1, keepdims=True) - a)
 
 
