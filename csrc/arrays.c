@@ -327,6 +327,15 @@ bool gd_array_agrees(PyArrayObject *array, int ndim, const npy_intp *shape)
     }
 }
 
+gd_units gd_array_units(PyArrayObject *array)
+{
+    const size_t size = (size_t)PyArray_SIZE(array);
+    const int ndim = PyArray_NDIM(array);
+    const size_t count = size == 0 ? 0 : ndim > 1 ? (size_t)PyArray_DIM(array, ndim - 1) : 1;
+    return (gd_units){count, count > 0 ? size / count : 0,
+                      count > 1 && PyArray_IS_C_CONTIGUOUS(array)};
+}
+
 /* First and one past the last byte that the array touches, whatever its strides. */
 static void extent(PyArrayObject *array, const char **low, const char **high)
 {

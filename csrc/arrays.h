@@ -40,6 +40,9 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
 PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int ndim,
                                const npy_intp *shape);
 
+/* How the elements of a C- or Fortran-contiguous array fall into units. */
+gd_units gd_array_units(PyArrayObject *array);
+
 /* 0 where the two share no byte, else -1 with a ValueError. */
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name);
 

@@ -22,6 +22,7 @@ enum {
     GD_MAX_PARAMS = 4,     /* real parameters of one activation or loss */
     GD_SUM_BLOCK = 4096,   /* elements of one block of a sum; blocks add up in a fixed order */
     GD_LANES = 16,         /* accumulators of every reduction, whatever the vector width */
+    GD_UNIT_TILE = 16,     /* units whose norms are taken together: a cache line of floats */
     GD_CHUNK = 256,        /* rows that go through forward, loss and backward together */
 };
 
@@ -115,6 +116,10 @@ typedef struct {
     void (*decay_gradient)(size_t n, const void *p, void *g, double decay);
     /* p *= keep: weight decay beside the gradient, keep = 1 - lr decay */
     void (*decay_parameter)(size_t n, void *p, double keep);
+    /* p = sign(p) max(|p| - limit, 0): the proximal step of l1; NaN goes through */
+    void (*shrink)(size_t n, void *p, double limit);
+    /* p = min(max(p, low), high); NaN goes through */
+    void (*bound)(size_t n, void *p, double low, double high);
 } gd_prepare_kernels;
 
 /* Sums of at most GD_SUM_BLOCK elements: GD_LANES double accumulators, a fixed tree. */
@@ -125,6 +130,30 @@ typedef struct {
     /* sum of (x / scale)^2: the norm's rescue where squares overflow or vanish */
     double (*scaled_squares)(size_t n, const void *x, double scale);
 } gd_reduce_kernels;
+
+/* How the elements of an array fall into units (see units.h), by position in memory. An array
+ * without elements has no units. */
+typedef struct {
+    size_t count, length; /* units, and elements of each */
+    bool interleaved;     /* element i is of unit i mod count (C order); else of i / length */
+} gd_units;
+
+/* Sums over units, each as gd_reduce_kernels adds it. */
+typedef struct {
+    /* sums[k] += sum of x[r stride + k]^2 over at most GD_SUM_BLOCK rows, k < count <= a tile */
+    void (*squares)(size_t rows, size_t count, const void *x, size_t stride, double *sums);
+    /* x *= the factor of each element's unit; x begins at element `first` of the array */
+    void (*scale)(size_t n, void *x, const double *factor, const gd_units *units, size_t first);
+    /* columns[k rows + r] = x[r stride + k], and back */
+    void (*gather)(size_t rows, size_t count, const void *x, size_t stride, void *columns);
+    void (*scatter)(size_t rows, size_t count, const void *columns, void *x, size_t stride);
+    double (*top)(size_t n, const void *x); /* max x, NaN where an element is */
+    /* part = y and one = 1 where y = x - shift is above the threshold, else 0 */
+    void (*above)(size_t n, const void *x, double shift, double threshold, double *part,
+                  double *one);
+    /* x = max((x - shift) - threshold, 0); NaN goes through */
+    void (*lower)(size_t n, void *x, double shift, double threshold);
+} gd_unit_kernels;
 
 /* y[i] = f(x[i]): the functions of math.inc, for tests of their accuracy. */
 typedef void gd_math_fn(size_t n, const void *x, void *y);
@@ -150,6 +179,7 @@ typedef struct {
     gd_loss_fn *loss[GD_LOSSES];
     gd_weigh_fn *weigh;
     gd_reduce_kernels reduce;
+    gd_unit_kernels units;
     const struct gd_linear_kernels *linear;
     gd_math_fn *math[GD_MATHS];
 } gd_kernels;

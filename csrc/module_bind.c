@@ -10,8 +10,10 @@ void gd_optimizer_unbind(optimizer *self)
     gd_free(self->numbers);
     gd_free(self->grads);
     gd_free(self->taken);
+    gd_free(self->factors);
     gd_free(self->step.task_sums);
     self->step.arrays = NULL;
+    self->factors = NULL;
     self->step.task_sums = NULL;
     self->numbers = NULL;
     self->grads = NULL;
@@ -242,6 +244,35 @@ static void take_states(optimizer *self)
     self->taken_count = gd_sort_spans(self->taken, self->taken_count);
 }
 
+int gd_optimizer_make_room(optimizer *self, const gd_group *groups)
+{
+    size_t total = 0;
+    bool missing = false;
+    for (size_t i = 0; i < self->step.array_count; i++) {
+        const gd_array *a = &self->step.arrays[i];
+        if (gd_group_needs_factors(&groups[a->group])) {
+            total += a->units.count;
+            missing = missing || (a->factor == NULL && a->units.count > 0);
+        }
+    }
+    if (!missing)
+        return 0;
+    double *room = gd_alloc(total, sizeof *room);
+    if (room == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    gd_free(self->factors);
+    self->factors = room;
+    for (size_t i = 0; i < self->step.array_count; i++) {
+        gd_array *a = &self->step.arrays[i];
+        const bool needed = gd_group_needs_factors(&groups[a->group]);
+        a->factor = needed ? room : NULL;
+        room += needed ? a->units.count : 0;
+    }
+    return 0;
+}
+
 static int bind_arrays(optimizer *self, const collected *found)
 {
     const size_t n = (size_t)PyList_GET_SIZE(found->arrays);
@@ -263,6 +294,7 @@ static int bind_arrays(optimizer *self, const collected *found)
         a->p = PyArray_DATA(array);
         a->size = (size_t)PyArray_SIZE(array);
         a->real_size = (size_t)PyArray_ITEMSIZE(array);
+        a->units = gd_array_units(array);
         self->elements += a->size;
     }
     self->step.task_sums =
@@ -272,7 +304,7 @@ static int bind_arrays(optimizer *self, const collected *found)
         return -1;
     }
     if (take_params(self, found->params) < 0 || bind_groups(self, found->paths) < 0 ||
-        bind_states(self, found) < 0)
+        bind_states(self, found) < 0 || gd_optimizer_make_room(self, self->step.groups) < 0)
         return -1;
     take_states(self);
     self->arrays = Py_NewRef(found->arrays);

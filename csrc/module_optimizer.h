@@ -15,6 +15,7 @@ typedef struct {
     PyObject *rates;  /* tuple, per group: what gives the learning rate, see gd_rates_read */
     PyObject *arrays; /* list of the bound parameter arrays, NULL while unbound */
     PyObject *state;  /* list of tuples of state arrays, NULL before the first step */
+    double *factors;  /* of units, where a group needs them; gd_array.factor points here */
     double *numbers;  /* per array: room for a gradient that is a number */
     PyObject **grads; /* the gradients of the step under way, owned */
     gd_span *taken;   /* memory of the bound arrays and of their state, by address */
@@ -34,6 +35,10 @@ PyObject *gd_optimizer_configure(PyObject *object, PyObject *args);
 /* Bind to the arrays of params and make their state, from the loaded one where there is one; -1
  * with an exception, and unbound. */
 int gd_optimizer_bind(optimizer *self, PyObject *params);
+
+/* Give the bound arrays the room for factors that these groups need; -1 with a MemoryError, and
+ * nothing has changed. */
+int gd_optimizer_make_room(optimizer *self, const gd_group *groups);
 
 /* Forget the arrays, keep state and t. Cannot fail. */
 void gd_optimizer_unbind(optimizer *self);

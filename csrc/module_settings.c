@@ -35,21 +35,28 @@ static int refuse_value(const gd_hyper *hyper, double value)
     return -1;
 }
 
-/* One group from (hyper-parameters in the row's order, clip_value, clip_norm, frozen). */
+/* One group from (hyper-parameters in the row's order, clip_value, clip_norm, clip_adaptive, l1,
+ * constraint as (kind, low, high), frozen). */
 static int read_group(const gd_rule *rule, gd_dialect dialect, PyObject *settings,
                       gd_group *group)
 {
     PyObject *hypers;
-    int frozen;
+    int frozen, constraint;
     gd_variant variant;
     memset(group, 0, sizeof *group);
     if (!PyTuple_Check(settings)) {
         PyErr_Format(PyExc_TypeError, "_configure: a group is a tuple, not %R", settings);
         return -1;
     }
-    if (!PyArg_ParseTuple(settings, "O!ddp", &PyTuple_Type, &hypers, &group->clip_value,
-                          &group->clip_norm, &frozen))
+    if (!PyArg_ParseTuple(settings, "O!dddd(idd)p", &PyTuple_Type, &hypers, &group->clip_value,
+                          &group->clip_norm, &group->clip_adaptive, &group->l1, &constraint,
+                          &group->constraint.low, &group->constraint.high, &frozen))
         return -1;
+    if (constraint < GD_FREE || constraint >= GD_CONSTRAINTS) {
+        PyErr_Format(PyExc_ValueError, "_configure: there is no constraint %d", constraint);
+        return -1;
+    }
+    group->constraint.kind = (gd_constraint_kind)constraint;
     Py_ssize_t at = 0;
     for (size_t i = 0; i < rule->hyper_count; i++)
         for (size_t k = 0; k < rule->hyper[i].count; k++, at++) {
@@ -113,7 +120,8 @@ PyObject *gd_optimizer_configure(PyObject *object, PyObject *args)
         status = gd_rates_by_norm(groups, count, rates);
     /* Reading numbers may run user code or let a thread start a step: busy is asked after it. */
     if (status < 0 || gd_optimizer_refuse_busy(self) < 0 ||
-        same_states(self, rule, groups, count) < 0) {
+        same_states(self, rule, groups, count) < 0 ||
+        gd_optimizer_make_room(self, groups) < 0) {
         gd_free(groups);
         return NULL;
     }

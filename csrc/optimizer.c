@@ -1,5 +1,6 @@
 /* optimizer.c: one step over a list of arrays, in this order: maximize, clipping, weight decay in
- * the gradient, weight decay beside it, the rule's sums where it needs some, the rule's kernel.
+ * the gradient, weight decay beside it, the rule's sums where it needs some, the rule's kernel, the
+ * proximal step of l1, the constraint.
  * Threads change no bit: kernels work element by element, sums are added by task in order. */
 #include "optimizer.h"
 
@@ -81,6 +82,23 @@ static void set_rates_by_norm(gd_step *step)
     }
 }
 
+bool gd_group_needs_factors(const gd_group *group)
+{
+    return isfinite(group->clip_adaptive) || gd_projects_by_factors(&group->constraint);
+}
+
+/* The factors of the units of arrays that are clipped adaptively. */
+static void clip_units(gd_step *step, size_t threads)
+{
+    for (size_t i = 0; i < step->array_count; i++) {
+        const gd_array *a = &step->arrays[i];
+        const gd_group *group = &step->groups[a->group];
+        if (!group->frozen && isfinite(group->clip_adaptive))
+            gd_adaptive_factors(a->real_size, &a->units, a->p, a->g, group->clip_adaptive,
+                                a->factor, threads);
+    }
+}
+
 /* ---- One array ------------------------------------------------------------------------------- */
 
 static void *at(const void *base, size_t index, size_t real_size)
@@ -88,19 +106,23 @@ static void *at(const void *base, size_t index, size_t real_size)
     return base != NULL ? (char *)base + index * real_size : NULL;
 }
 
-/* The gradient of n elements as the rule sees it, in buffer. */
-static const void *prepare(const gd_step *step, const gd_array *a, size_t n, const void *p,
-                           const void *g, void *buffer)
+/* The gradient of elements [from, from + n) as the rule sees it, in buffer. */
+static const void *prepare(const gd_step *step, const gd_array *a, size_t from, size_t n,
+                           void *buffer)
 {
     const gd_group *group = &step->groups[a->group];
-    const gd_prepare_kernels *kernels = &gd_kernels_for(a->real_size)->prepare;
+    const gd_kernels *kernels = gd_kernels_for(a->real_size);
+    const void *g = at(a->g, from, a->real_size);
+    const bool adaptive = isfinite(group->clip_adaptive);
     const bool coupled = gd_rules[step->rule].decay == GD_COUPLED && step->dialect != GD_KERAS;
     const double in_gradient = coupled ? group->weight_decay : 0;
-    if (a->scale == 1 && !isfinite(group->clip_value) && in_gradient == 0)
+    if (a->scale == 1 && !isfinite(group->clip_value) && !adaptive && in_gradient == 0)
         return g;
-    kernels->clip(n, g, buffer, a->scale, group->clip_value);
+    kernels->prepare.clip(n, g, buffer, a->scale, group->clip_value);
+    if (adaptive)
+        kernels->units.scale(n, buffer, a->factor, &a->units, from);
     if (in_gradient != 0)
-        kernels->decay_gradient(n, p, buffer, in_gradient);
+        kernels->prepare.decay_gradient(n, at(a->p, from, a->real_size), buffer, in_gradient);
     return buffer;
 }
 
@@ -111,8 +133,19 @@ static double kept(const gd_step *step, const gd_group *group, bool in_this_pass
     return beside && in_this_pass ? 1 - group->hyper[0] * group->weight_decay : 1;
 }
 
-/* Elements [from, to) of one array, prepared block by block on the stack. Where nothing is to be
- * prepared the range is one block, and the caller's gradient goes straight into the kernel. */
+/* What follows the rule element by element: the proximal step of l1, then bounds. */
+static void finish(const gd_group *group, size_t real_size, size_t n, void *p)
+{
+    const gd_prepare_kernels *kernels = &gd_kernels_for(real_size)->prepare;
+    const gd_constraint *constraint = &group->constraint;
+    if (group->hyper[0] * group->l1 > 0)
+        kernels->shrink(n, p, group->hyper[0] * group->l1);
+    if (constraint->kind == GD_BOX)
+        kernels->bound(n, p, constraint->low, constraint->high);
+}
+
+/* Elements [from, to) of one array, prepared block by block on the stack. Where the rule alone is
+ * at work the range is one block, and the caller's gradient goes straight into the kernel. */
 static void step_range(const gd_step *step, const gd_array *a, size_t from, size_t to)
 {
     const gd_group *group = &step->groups[a->group];
@@ -120,7 +153,8 @@ static void step_range(const gd_step *step, const gd_array *a, size_t from, size
     gd_step_fn *kernel = kernels->optimizer[step->rule].step[group->variant];
     const double keep = kept(step, group, kernels->optimizer[step->rule].terms == NULL);
     double buffer[STEP_BLOCK];
-    const bool whole = keep == 1 && prepare(step, a, 0, a->p, a->g, buffer) == a->g;
+    const bool finished = group->l1 == 0 && group->constraint.kind != GD_BOX;
+    const bool whole = keep == 1 && finished && prepare(step, a, 0, 0, buffer) == a->g;
     const size_t block = whole ? to - from : STEP_BLOCK;
 
     for (size_t i = from; i < to; i += block) {
@@ -128,10 +162,11 @@ static void step_range(const gd_step *step, const gd_array *a, size_t from, size
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
         for (size_t k = 0; k < GD_MAX_STATES; k++)
             state[k] = at(a->state[k], i, a->real_size);
-        const void *g = prepare(step, a, n, p, at(a->g, i, a->real_size), buffer);
+        const void *g = prepare(step, a, i, n, buffer);
         if (keep != 1)
             kernels->prepare.decay_parameter(n, p, keep);
         kernel(n, p, g, state, a->constants);
+        finish(group, a->real_size, n, p);
     }
 }
 
@@ -149,7 +184,7 @@ static void sum_range(const gd_step *step, const gd_array *a, size_t from, size_
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
         for (size_t k = 0; k < GD_MAX_STATES; k++)
             state[k] = at(a->state[k], i, a->real_size);
-        const void *g = prepare(step, a, n, p, at(a->g, i, a->real_size), buffer);
+        const void *g = prepare(step, a, i, n, buffer);
         if (keep != 1)
             kernels->prepare.decay_parameter(n, p, keep);
         terms(n, p, g, state, a->constants, first, second);
@@ -242,6 +277,17 @@ static void step_arrays(gd_step *step, bool threaded)
     }
 }
 
+/* The constraints that concern units as a whole. */
+static void constrain_units(gd_step *step, size_t threads)
+{
+    for (size_t i = 0; i < step->array_count; i++) {
+        const gd_array *a = &step->arrays[i];
+        const gd_group *group = &step->groups[a->group];
+        if (!group->frozen && group->constraint.kind > GD_BOX)
+            gd_project(&group->constraint, a->real_size, &a->units, a->p, a->factor, threads);
+    }
+}
+
 /* The sums of each array, or of all arrays in each. */
 static void sum_arrays(gd_step *step, bool threaded)
 {
@@ -317,6 +363,8 @@ bool gd_optimizer_step(gd_step *step)
                   .loss = step->loss,
                   .grad_norm = step->grad_norm};
     const bool threaded = plan_tasks(step);
+    const size_t threads = threaded ? gd_threads_get() : 1;
+    clip_units(step, threads);
     const bool numbers = step->array_count > 0 && step->arrays[0].number[0] != NULL;
     if (!sums && !numbers)
         set_group_constants(step, &now);
@@ -327,5 +375,6 @@ bool gd_optimizer_step(gd_step *step)
         set_array_constants(step, &now, true);
     }
     step_arrays(step, threaded);
+    constrain_units(step, threads);
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "gd.h"
 #include "rules.h"
+#include "units.h"
 
 /* The constants of one step, in the reals of the arrays that they are for. */
 typedef union {
@@ -16,7 +17,9 @@ typedef union {
 typedef struct {
     double hyper[GD_MAX_HYPERS]; /* the rule's struct; lr first */
     double weight_decay;         /* a copy of the rule's, whatever its place */
-    double clip_value, clip_norm; /* infinity: none */
+    double clip_value, clip_norm, clip_adaptive; /* infinity: none */
+    double l1;
+    gd_constraint constraint;
     double norm_scale, norm_max; /* lr = min(norm_max, norm_scale * grad_norm); scale 0: as given */
     bool frozen;
     size_t variant; /* into the rule's kernels */
@@ -30,6 +33,8 @@ typedef struct {
     void *state[GD_MAX_STATES];
     double *number[GD_MAX_NUMBERS];
     size_t size, real_size;
+    gd_units units;
+    double *factor; /* room for one a unit where gd_group_needs_factors, else unused */
     size_t group;
     /* set by gd_optimizer_step: */
     double norm, scale;
@@ -56,6 +61,9 @@ typedef struct {
     double grad_norm; /* out: over all arrays not frozen, before clipping */
     size_t nonfinite; /* out: number of the first array refused, array_count if none */
 } gd_step;
+
+/* Whether the arrays of a group need room for a factor of each unit. */
+bool gd_group_needs_factors(const gd_group *group);
 
 /* Number of tasks in a step over these arrays, whose sizes alone count. */
 size_t gd_optimizer_tasks(const gd_array *arrays, size_t count);

@@ -76,19 +76,28 @@ double gd_largest(size_t real_size, size_t n, const void *x)
     return gd_kernels_for(real_size)->reduce.largest(n, x);
 }
 
+bool gd_norm_is_exact(double squares)
+{
+    return isfinite(squares) && squares >= DBL_MIN / DBL_EPSILON;
+}
+
+/* It scales without rounding; its exponent stays where 1 / scale is normal. */
+double gd_norm_scale(double largest)
+{
+    int exponent;
+    frexp(largest, &exponent);
+    return ldexp(1.0, exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent);
+}
+
 double gd_norm(size_t real_size, size_t n, const void *x)
 {
     const double squares = gd_dot(real_size, n, x, x);
-    /* Below DBL_MIN / DBL_EPSILON the squares of doubles have lost digits to underflow. */
-    if (isfinite(squares) && squares >= DBL_MIN / DBL_EPSILON)
+    if (gd_norm_is_exact(squares))
         return sqrt(squares);
     const double top = gd_largest(real_size, n, x);
     if (top == 0 || !isfinite(top))
         return top;
-    /* A power of two scales without rounding; its exponent stays where 1 / scale is normal. */
-    int exponent;
-    frexp(top, &exponent);
-    const double scale = ldexp(1.0, exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent);
+    const double scale = gd_norm_scale(top);
     gd_blocks b = {gd_kernels_for(real_size), real_size, n, x, NULL, scale, 0, NULL};
     return scale * sqrt(sum_blocks(&b));
 }

@@ -15,6 +15,14 @@ double gd_largest(size_t real_size, size_t n, const void *x);
  * element is (or where the norm itself exceeds a double). */
 double gd_norm(size_t real_size, size_t n, const void *x);
 
+/* Whether a sum of squares is in the range where its root is the norm: nothing has overflowed, and
+ * no squares of doubles have lost digits to underflow. */
+bool gd_norm_is_exact(double squares);
+
+/* A power of two near the largest magnitude of an array, by which its elements are divided where
+ * their squares leave that range. */
+double gd_norm_scale(double largest);
+
 /* sqrt(a^2 + b^2) without overflow; NaN where one is (in C's hypot an infinity would win). */
 double gd_add_norm(double a, double b);
 

@@ -27,13 +27,14 @@ from gdcore.linear import dense, dense_grad, linear_value_and_grad
 from gdcore.optimizers import *  # noqa: F403 - every class of the table
 
 if TYPE_CHECKING:
-    from gdcore import datasets, initializers, plot, schedules
+    from gdcore import constraints, datasets, initializers, plot, schedules
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NonFiniteError",
     "activations",
+    "constraints",
     "datasets",
     "dense",
     "dense_grad",
@@ -82,7 +83,7 @@ __all__ += [
 ]
 
 # Imported at first use: their dataclasses are half of the time of `import gdcore`.
-_LATER = ("datasets", "initializers", "plot", "schedules")
+_LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -10,12 +10,15 @@ import copy
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
 from gdcore import _core, _rate_state
 from gdcore._containers import copy_into
+
+if TYPE_CHECKING:
+    from gdcore.constraints import Constraint
 
 T = TypeVar("T")
 
@@ -28,11 +31,15 @@ COMMON: dict[str, Any] = {
     "clip_value": None,
     "clip_norm": None,
     "global_clip_norm": None,
+    "clip_adaptive": None,
+    "l1": 0.0,
+    "constraint": None,
     "on_nonfinite": "ignore",
     "groups": (),
 }
-LIMITS = ("clip_value", "clip_norm", "global_clip_norm")
-GROUP_COMMON = ("clip_value", "clip_norm")
+GROUP_LIMITS = ("clip_value", "clip_norm", "clip_adaptive")
+LIMITS = (*GROUP_LIMITS, "global_clip_norm")
+GROUP_COMMON = (*GROUP_LIMITS, "l1", "constraint")
 OTHER_NAMES = {
     "learning_rate": "lr",
     "eta": "lr",
@@ -46,6 +53,7 @@ OTHER_NAMES = {
     "clipnorm": "clip_norm",
     "clipvalue": "clip_value",
     "global_clipnorm": "global_clip_norm",
+    "kernel_constraint": "constraint",
     "rho": "alpha",
     "decay": "alpha",
     "params": "step(params, grads)",
@@ -217,6 +225,10 @@ class Optimizer(_core.Optimizer):
             raise ValueError(f"{cls._title()}: {name} is {value!r}; accepted: {WORDS[name]}")
         if name in LIMITS:
             return None if value is None else cls._limit(name, value)
+        if name == "l1":
+            return cls._strength(name, value)
+        if name == "constraint":
+            return cls._constraint(value)
         if not hyper:
             return value
         if hyper["count"] == 1:
@@ -263,22 +275,49 @@ class Optimizer(_core.Optimizer):
             )
         return limit
 
+    @classmethod
+    def _strength(cls, name: str, value: Any) -> float:
+        """Return the strength of a penalty as a float."""
+        strength = as_number(cls._title(), name, value)
+        if not 0 <= strength < math.inf:
+            raise ValueError(
+                f"{cls._title()}: {name} is {value!r}; a finite number >= 0 is accepted"
+            )
+        return strength
+
+    @classmethod
+    def _constraint(cls, value: Any) -> Constraint | None:
+        """Return a constraint as it is, or None."""
+        if value is None:
+            return None
+        from gdcore.constraints import Constraint
+
+        if isinstance(value, Constraint):
+            return value
+        made = isinstance(value, type) and issubclass(value, Constraint)
+        raise TypeError(
+            f"{cls._title()}: constraint is {value!r}; one of gd.constraints is accepted, for"
+            f" example gd.constraints.{'non_neg()' if not made else value.__name__ + '(...)'}"
+        )
+
     def _core_group(self, settings: Mapping[str, Any], lr: float) -> tuple[Any, ...]:
-        """Return one group as C takes it: hyper-parameters in a row, clipping, frozen."""
+        """Return one group as C takes it: hyper-parameters in a row, the rest by position."""
         flat: list[float] = []
         for name in self._hypers:
             value = lr if name == "lr" else settings[name]
             if name == "momentum" and _rate_state.momentum_of(settings["lr"]):
                 value = value or _rate_state.MOMENTUM_TO_COME
             flat.extend(value if isinstance(value, tuple) else [float(value)])
-        limits = [settings[name] for name in GROUP_COMMON]
+        limits = [settings[name] for name in GROUP_LIMITS]
         if sum(x is not None for x in (*limits, self._settings["global_clip_norm"])) > 1:
             raise ValueError(
-                f"{self._title()}: more than one of clip_value, clip_norm and global_clip_norm is"
-                " given; one is accepted"
+                f"{self._title()}: more than one of clip_value, clip_norm, clip_adaptive and"
+                " global_clip_norm is given; one is accepted"
             )
         clip = [math.inf if limit is None else limit for limit in limits]
-        return (tuple(flat), *clip, settings.get("frozen", False))
+        constraint = settings["constraint"]
+        spec = (0, 0.0, 0.0) if constraint is None else constraint._spec()
+        return (tuple(flat), *clip, settings["l1"], spec, settings.get("frozen", False))
 
     def _lrs(self) -> list[Any]:
         """Return the optimizer's rate and each group's: numbers, or what gives them."""

@@ -114,7 +114,11 @@ def _tables(
     with np.errstate(all="ignore"):
         arrays = [np.full_like(p, g) for p, g in zip(params, grads, strict=True)]
     prepared = reference.clipped(
-        arrays, settings, maximize=own["maximize"], global_clip_norm=own["global_clip_norm"]
+        arrays,
+        settings,
+        maximize=own["maximize"],
+        global_clip_norm=own["global_clip_norm"],
+        params=params,
     )
     name, t, dialect = optimizer._row["name"], optimizer.t, own["dialect"]
     before = [

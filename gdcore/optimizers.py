@@ -29,6 +29,17 @@ dialect : {'torch', 'keras', 'optax'}, default 'torch'
     Whose formula and defaults to follow where they differ.
 clip_value, clip_norm, global_clip_norm : float, optional
     Limit each element, the norm of each array, or the norm of all arrays together; one of them.
+clip_adaptive : float, optional
+    Instead of these: limit the norm of the gradient of each unit (the weights of one output, see
+    `gdcore.constraints`) to this times the unit's own norm, or 1e-3 where that is less. 0.01 is
+    usual (Brock et al. 2021, arXiv:2102.06171).
+l1 : float, default 0.0
+    After the rule ``p = sign(p) * max(abs(p) - lr * l1, 0)``: weights that matter little become
+    exactly 0. lr is this step's, also in rules that adapt their steps. With weight_decay it is the
+    elastic net.
+constraint : gdcore.constraints.Constraint, optional
+    What parameters are brought back to at the end of each step, such as
+    ``gd.constraints.max_norm(2.0)``.
 on_nonfinite : {'ignore', 'raise', 'skip'}, default 'ignore'
     What a step does where a gradient holds a NaN or an infinity.
 groups : list of dict, optional

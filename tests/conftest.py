@@ -21,7 +21,16 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import gdcore  # noqa: E402
 from gdcore import _core  # noqa: E402
 
-LEVEL_TESTS = ("activations", "linear", "losses", "math", "optimizers", "reduce")
+LEVEL_TESTS = (
+    "activations",
+    "clipping",
+    "constraints",
+    "linear",
+    "losses",
+    "math",
+    "optimizers",
+    "reduce",
+)
 MARKS_BY_FILE = {
     **{f"test_{family}.py": "levels" for family in LEVEL_TESTS},
     "test_build.py": "release",

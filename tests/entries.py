@@ -117,6 +117,45 @@ def later_step_of_groups():
 
 
 @entry()
+def later_step_of_units():
+    params, grads = [np.ones((30, 40)), np.ones((3, 2)).T], [np.ones((30, 40)), np.ones((3, 2)).T]
+    groups = [{"params": 1, "constraint": gd.constraints.simplex(), "l1": 0.0}]
+    norm = gd.constraints.max_norm(2.0)
+    return later(gd.Adam(clip_adaptive=0.01, l1=0.1, constraint=norm, groups=groups), params, grads)
+
+
+@entry()
+def constrained_later():
+    (w, g), opt = pair(), gd.SGD()
+    opt.step(w, g)
+
+    def call():
+        opt.set_params(clip_adaptive=None, constraint=None)
+        opt.set_params(clip_adaptive=0.01, constraint=gd.constraints.unit_norm())
+        opt.step(w, g)
+
+    return call, (w, g), None
+
+
+@entry("project")
+def projections():
+    c, x = gd.constraints, np.ones((20, 3))
+    kinds = [c.box(0.0, 0.5), c.non_neg(), c.max_norm(1.0), c.unit_norm(), c.simplex()]
+    return lambda: [kind(a) for kind in kinds for a in (x, x.T, x[::2], 1.5)], (x,), None
+
+
+@entry()
+def refused_projections():
+    bad = np.ones(3, np.float16)
+    calls = [
+        refusal(gd.constraints.max_norm(1.0), bad),
+        refusal(_core.project, (99, 0.0, 0.0), bad),
+        refusal(_core.project, 1, bad),
+    ]
+    return lambda: [call() for call in calls], (bad,), None
+
+
+@entry()
 def scheduled_step():
     return later(gd.SGD(lr=lambda t: 0.5 / (1 + t)), *pair())
 

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, SupportsFloat
 from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
+from gdcore.constraints import Constraint
 
 __all__ = [
 {names}
@@ -40,6 +41,9 @@ COMMON = {
     "clip_value": ("float | None", "None"),
     "clip_norm": ("float | None", "None"),
     "global_clip_norm": ("float | None", "None"),
+    "clip_adaptive": ("float | None", "None"),
+    "l1": ("float", "0.0"),
+    "constraint": ("Constraint | None", "None"),
     "on_nonfinite": ("_OnNonfinite", '"ignore"'),
 }
 

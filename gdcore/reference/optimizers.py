@@ -1,5 +1,6 @@
-"""One optimizer step in plain NumPy: clipping, weight decay, and the rule of `optimizer_rules`.
+"""One optimizer step in plain NumPy: clipping, weight decay, the rule, and what follows it.
 
+The rules stand in `optimizer_rules`, the proximal step and the constraints in `constraints`.
 These functions specify the C core, are the oracle of its tests and fill the table of
 ``opt.step(..., trace=True)``. They compute in the type of their arrays: float32, float64, or any
 number type in arrays of objects that has the methods ``sqrt`` and ``sign``. Constants of a step are
@@ -16,6 +17,7 @@ import numpy as np
 
 from gdcore import _core
 from gdcore.reference._arithmetic import Array, Settings, State, Table
+from gdcore.reference.constraints import adaptive, project, shrink
 from gdcore.reference.optimizer_rules import INITIAL, RULES, SUMS
 
 __all__ = ["INITIAL", "ROWS", "RULES", "InitialState", "clipped", "norm", "step", "summed"]
@@ -46,7 +48,7 @@ def step(
     t: int,
     dialect: str = "torch",
 ) -> Table:
-    """Return every quantity of step `t` of one array, by name: weight decay, then the rule.
+    """Return every quantity of step `t` of one array: weight decay, the rule, what follows it.
 
     Parameters
     ----------
@@ -69,7 +71,8 @@ def step(
     -------
     dict of str to ndarray
         With ``"p"``, the new parameter, last. Weight decay has entered ``"g"``, or stands beside
-        the rule as ``"p_decayed"``: ``(1 - lr weight_decay) p``.
+        the rule as ``"p_decayed"``: ``(1 - lr weight_decay) p``. What the rule alone gives is
+        ``"p_rule"`` where the proximal step of ``l1`` (``"p_proximal"``) or a constraint follows.
 
     Examples
     --------
@@ -83,7 +86,19 @@ def step(
         state = InitialState(name, p, settings)
     with np.errstate(all="ignore"):
         before, p, g = _decayed(name, p, g, settings, dialect)
-        return {**before, **RULES[name](p, g, state, settings, t, dialect)}
+        return _finished({**before, **RULES[name](p, g, state, settings, t, dialect)}, settings)
+
+
+def _finished(table: Table, settings: Settings) -> Table:
+    """Return the table with what follows the rule, where something does."""
+    l1, constraint = settings.get("l1", 0), settings.get("constraint")
+    if not l1 and constraint is None:
+        return table
+    p = table.pop("p")
+    table["p_rule"] = p
+    if l1:
+        p = table["p_proximal"] = shrink(p, settings["lr"] * l1)
+    return {**table, "p": p if constraint is None else project(constraint, p)}
 
 
 def summed(
@@ -145,22 +160,26 @@ def clipped(
     *,
     maximize: bool = False,
     global_clip_norm: float | None = None,
+    params: Sequence[Array] | None = None,
 ) -> list[Array]:
     """Return the gradients as the rule gets them: maximize, then clipping.
 
-    A norm above its limit scales by ``limit / norm``; ``clip_value`` limits each element.
+    A norm above its limit scales by ``limit / norm``; ``clip_value`` limits each element,
+    ``clip_adaptive`` the norm of each unit.
 
     Parameters
     ----------
     grads : sequence of ndarray
         Gradients of all arrays.
     settings : sequence of mapping
-        Of each array: ``clip_value``, ``clip_norm`` (None: no limit) and ``frozen``; frozen arrays
-        do not count in the global norm.
+        Of each array: ``clip_value``, ``clip_norm``, ``clip_adaptive`` (None: no limit) and
+        ``frozen``; frozen arrays do not count in the global norm.
     maximize : bool
         Climb: the gradients change sign.
     global_clip_norm : float, optional
         Limit of the norm of all arrays together.
+    params : sequence of ndarray, optional
+        The parameters, for ``clip_adaptive``.
 
     Returns
     -------
@@ -176,10 +195,12 @@ def clipped(
     result = []
     with np.errstate(all="ignore"):
         factor = _factor(moving, global_clip_norm)
-        for g, h in zip(grads, settings, strict=True):
+        for i, (g, h) in enumerate(zip(grads, settings, strict=True)):
             scale = (-1 if maximize else 1) * factor * _factor([g], h.get("clip_norm"))
             limit = h.get("clip_value")
             scaled = g if scale == 1 else scale * g
+            if params is not None and h.get("clip_adaptive") is not None:
+                scaled = adaptive(params[i], scaled, h["clip_adaptive"])
             result.append(scaled if limit is None else np.clip(scaled, -limit, limit))
     return result
 
