@@ -35,11 +35,11 @@ clip_adaptive : float, optional
     usual (Brock et al. 2021, arXiv:2102.06171).
 l1 : float, default 0.0
     After the rule ``p = sign(p) * max(abs(p) - lr * l1, 0)``: weights that matter little become
-    exactly 0. lr is this step's, also in rules that adapt their steps. With weight_decay it is the
-    elastic net.
+    exactly 0. lr is the setting's value at this step, whatever rate the rule makes of it. With
+    weight_decay it is the elastic net.
 constraint : gdcore.constraints.Constraint, optional
     What parameters are brought back to at the end of each step, such as
-    ``gd.constraints.max_norm(2.0)``.
+    ``gd.constraints.max_norm(2.0)``. Averages that a rule keeps (see `averaged`) are left alone.
 on_nonfinite : {'ignore', 'raise', 'skip'}, default 'ignore'
     What a step does where a gradient holds a NaN or an infinity.
 groups : list of dict, optional

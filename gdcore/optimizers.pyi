@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, SupportsFloat
 from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
+from gdcore.constraints import Constraint
 
 __all__ = [
     "ASGD",
@@ -57,6 +58,9 @@ class SGD(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -71,6 +75,9 @@ class SGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -88,6 +95,9 @@ class Adagrad(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -102,6 +112,9 @@ class Adagrad(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -120,6 +133,9 @@ class RMSprop(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -135,6 +151,9 @@ class RMSprop(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -152,6 +171,9 @@ class Adam(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -166,6 +188,9 @@ class Adam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -183,6 +208,9 @@ class AdamW(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -197,6 +225,9 @@ class AdamW(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -213,6 +244,9 @@ class Adadelta(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -226,6 +260,9 @@ class Adadelta(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -242,6 +279,9 @@ class Adamax(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -255,6 +295,9 @@ class Adamax(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -272,6 +315,9 @@ class NAdam(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -286,6 +332,9 @@ class NAdam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -302,6 +351,9 @@ class RAdam(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -315,6 +367,9 @@ class RAdam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -330,6 +385,9 @@ class Rprop(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -342,6 +400,9 @@ class Rprop(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -359,6 +420,9 @@ class ASGD(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -373,6 +437,9 @@ class ASGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -388,6 +455,9 @@ class Lion(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -400,6 +470,9 @@ class Lion(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -415,6 +488,9 @@ class SignSGD(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -427,6 +503,9 @@ class SignSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -444,6 +523,9 @@ class Yogi(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -458,6 +540,9 @@ class Yogi(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -475,6 +560,9 @@ class AdaBelief(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -489,6 +577,9 @@ class AdaBelief(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -505,6 +596,9 @@ class Adan(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -518,6 +612,9 @@ class Adan(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -534,6 +631,9 @@ class ScheduleFreeSGD(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -547,6 +647,9 @@ class ScheduleFreeSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -564,6 +667,9 @@ class ScheduleFreeAdamW(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -578,6 +684,9 @@ class ScheduleFreeAdamW(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -594,6 +703,9 @@ class LAMB(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -607,6 +719,9 @@ class LAMB(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -625,6 +740,9 @@ class LARS(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -640,6 +758,9 @@ class LARS(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -658,6 +779,9 @@ class Prodigy(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -673,6 +797,9 @@ class Prodigy(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -690,6 +817,9 @@ class DAdaptAdam(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -704,6 +834,9 @@ class DAdaptAdam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...
@@ -720,6 +853,9 @@ class PolyakSGD(Optimizer):
     clip_value: Setting[float | None]
     clip_norm: Setting[float | None]
     global_clip_norm: Setting[float | None]
+    clip_adaptive: Setting[float | None]
+    l1: Setting[float]
+    constraint: Setting[Constraint | None]
     on_nonfinite: Setting[_OnNonfinite]
     def __init__(
         self,
@@ -733,6 +869,9 @@ class PolyakSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
         global_clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
+        l1: float = 0.0,
+        constraint: Constraint | None = None,
         on_nonfinite: _OnNonfinite = "ignore",
         groups: Sequence[Mapping[str, Any]] | None = None,
     ) -> None: ...

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from constraint_cases import ALL, CLASSES, KINDS, both_orders, digests, draws, run
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from unchanged import picture
@@ -61,7 +61,6 @@ reals = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, -0.0, 1.0, 0.5, 1
     ),
     st.sampled_from(ALL),
 )
-@settings(max_examples=200)
 def test_projections_keep_the_constraint_and_stay_put(x, constraint):
     """Feasible, idempotent up to rounding, no farther from x than other feasible points."""
     eps = float(np.finfo(x.dtype).eps)
