@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gradient.h"
+#include "rules.h"
 #include "threads.h"
 
 enum {
@@ -160,7 +161,8 @@ bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const v
     gd_gradient gradient = {
         .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = *x,
         .outputs = outputs, .d = activation ? NULL : dy, .make = make_d, .context = &b,
-        .needs_y = activation && !y, .divisor = 1, .dw = dw, .db = db,
+        .needs_y = activation && !y && !gd_activation_rows[activation->id].reads_z,
+        .divisor = 1, .dw = dw, .db = db,
     };
     gd_room room = {0};
     bool done = false;
