@@ -88,6 +88,9 @@ typedef void gd_activation_fn(size_t rows, size_t width, const void *z, void *y,
 typedef void gd_activation_grad_fn(size_t rows, size_t width, const void *dy, const void *z,
                                    const void *y, void *dz, const double *param);
 
+/* y = z for z > 0, else alpha z: prelu with an alpha for each element; y may be z or alpha. */
+typedef void gd_prelu_fn(size_t n, const void *z, const void *alpha, void *y);
+
 /* loss[i] and its gradient dy, unweighted: a loss per element (pointwise rows of the table) or
  * per row. target: reals shaped like y, or one a row: int64 class numbers within [0, width) of
  * sparse rows of the table, reals of paired ones, whose width is 2. */
@@ -176,6 +179,7 @@ typedef struct {
     gd_optimizer_kernels optimizer[GD_OPTIMIZERS];
     gd_prepare_kernels prepare;
     gd_activation_kernels activation[GD_ACTIVATIONS];
+    gd_prelu_fn *prelu;
     gd_loss_fn *loss[GD_LOSSES];
     gd_weigh_fn *weigh;
     gd_reduce_kernels reduce;

@@ -101,6 +101,21 @@ static PyObject *activate_grad(PyObject *module, PyObject *const *args, Py_ssize
     return PyArray_Return(dz);
 }
 
+PyDoc_STRVAR(check_doc, "check_activation(spec)\n--\n\nWhat is wrong with the row's parameters, or "
+                        "None.");
+
+static PyObject *check_activation(PyObject *module, PyObject *spec)
+{
+    gd_function row;
+    (void)module;
+    if (gd_function_from(spec, GD_ACTIVATIONS, &row) < 0)
+        return NULL;
+    const char *message = gd_activation_rows[row.id].check(row.param);
+    if (message == NULL)
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(message);
+}
+
 /* ---- Losses ---------------------------------------------------------------------------------- */
 
 /* ndim and shape are y_pred's when it came: converting another argument may run user code, which
@@ -431,6 +446,7 @@ PyMethodDef gd_function_methods[] = {
     {"activate", (PyCFunction)(void (*)(void))activate, METH_FASTCALL, activate_doc},
     {"activate_grad", (PyCFunction)(void (*)(void))activate_grad, METH_FASTCALL,
      activate_grad_doc},
+    {"check_activation", check_activation, METH_O, check_doc},
     {"loss", (PyCFunction)(void (*)(void))loss, METH_FASTCALL, loss_doc},
     {"check_loss", check_loss, METH_O, check_loss_doc},
     {"sum", sum, METH_O, sum_doc},

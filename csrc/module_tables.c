@@ -65,8 +65,8 @@ static int add_param(PyObject *params, PyObject *domains_of, const gd_parameter_
 
 static PyObject *function_row(const gd_function_row *row)
 {
-    static const char *const kinds[] = {"elementwise", "pointwise", "rowwise", "sparse",
-                                        "paired"};
+    static const char *const kinds[] = {"elementwise", "binary", "pointwise",
+                                        "rowwise",     "sparse", "paired"};
     PyObject *params = PyDict_New(), *domains_of = PyDict_New();
     for (size_t i = 0; params != NULL && row->param[i].name != NULL; i++)
         if (add_param(params, domains_of, &row->param[i]) < 0)

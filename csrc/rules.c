@@ -74,20 +74,34 @@ const gd_rule gd_rules[GD_OPTIMIZERS] = {
 #include "ops.def"
 };
 
+#define PARAM(name, value, domain) const double name = *param++; (void)name;
+#define CHECK(holds, message)                                                                    \
+    if (!(holds))                                                                                \
+        return message;
+#define ACTIVATION(name, kind, reads, params, checks, ...)                                       \
+    static const char *check_activation_##name(const double *param)                              \
+    {                                                                                            \
+        (void)param;                                                                             \
+        params checks return NULL;                                                               \
+    }
+#include "ops.def"
+
 /* param ends with an entry without a name, so that a row without parameters is valid C too */
 #define PARAM(name, value, domain) {#name, value, DOMAIN(domain)},
 #define FROM_Z true
 #define FROM_Y false
-#define ACTIVATION(name, kind, reads, params, paper, help, example)                              \
-    [GD_ACTIVATION_##name] = {#name, "",   GD_##kind, reads, {params{NULL, 0, 0}},               \
-                              paper, help, example},
+#define ACTIVATION(name, kind, reads, params, checks, paper, help, example)                      \
+    [GD_ACTIVATION_##name] = {                                                                   \
+        #name, "", GD_##kind, reads, {params{NULL, 0, 0}}, check_activation_##name,              \
+        paper, help, example},
 const gd_function_row gd_activation_rows[GD_ACTIVATIONS] = {
 #include "ops.def"
 };
 
 #define PARAM(name, value, domain) {#name, value, DOMAIN(domain)},
 #define LOSS(name, aliases, kind, params, paper, help)                                           \
-    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0, 0}}, paper, help, ""},
+    [GD_LOSS_##name] = {#name, aliases, GD_##kind, false, {params{NULL, 0, 0}}, NULL,            \
+                        paper, help, ""},
 const gd_function_row gd_loss_rows[GD_LOSSES] = {
 #include "ops.def"
 };

@@ -68,7 +68,14 @@ typedef struct {
     const char *paper, *help;
 } gd_rule;
 
-typedef enum { GD_ELEMENTWISE, GD_POINTWISE, GD_ROWWISE, GD_SPARSE, GD_PAIRED } gd_kind;
+typedef enum {
+    GD_ELEMENTWISE,
+    GD_BINARY,
+    GD_POINTWISE,
+    GD_ROWWISE,
+    GD_SPARSE,
+    GD_PAIRED
+} gd_kind;
 
 typedef struct {
     const char *name;
@@ -82,6 +89,7 @@ typedef struct {
     gd_kind kind;
     bool reads_z; /* activations: the gradient needs z, not y */
     gd_parameter_default param[GD_MAX_PARAMS + 1]; /* ends where name is NULL */
+    const char *(*check)(const double *param);     /* activations; NULL: sound */
     const char *paper, *help;
     const char *example; /* activations: what becomes of [-1.0, 0.0, 2.0] */
 } gd_function_row;

@@ -1,8 +1,8 @@
 /* units.h: norms of an array's units, clipping by them, and projections on convex sets.
  *
  * A unit is what feeds one output: all elements with one index on the last axis; an array of one
- * axis or none is one unit. Nothing here allocates. Threads change no bit, nor does the memory order
- * of matrices (with more axes a unit's elements follow one another in another order). */
+ * axis or none is one unit. Nothing here allocates. Threads change no bit, nor does the order of
+ * matrices in memory (with more axes a unit's elements follow one another in another order). */
 #ifndef GD_UNITS_H
 #define GD_UNITS_H
 

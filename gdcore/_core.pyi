@@ -49,13 +49,29 @@ class Optimizer:
     def _schedules(self) -> tuple[Any, ...]: ...
     def _state_names(self, group: int = 0) -> tuple[str, ...]: ...
 
+celu: np.ufunc
+elu: np.ufunc
+gelu: np.ufunc
+gelu_tanh: np.ufunc
+hard_sigmoid: np.ufunc
+hard_swish: np.ufunc
+hard_tanh: np.ufunc
+leaky_relu: np.ufunc
 linear: np.ufunc
-sigmoid: np.ufunc
-tanh: np.ufunc
+mish: np.ufunc
+prelu: np.ufunc
 relu: np.ufunc
+relu6: np.ufunc
+selu: np.ufunc
+sigmoid: np.ufunc
+silu: np.ufunc
+softplus: np.ufunc
+softsign: np.ufunc
+tanh: np.ufunc
 
 def activate(spec: _Spec, z: Any) -> Any: ...
 def activate_grad(spec: _Spec, dy: Any, z: Any, y: Any) -> Any: ...
+def check_activation(spec: _Spec) -> str | None: ...
 def loss(
     spec: _Spec, y_true: Any, y_pred: Any, sample_weight: Any, reduction: int, want_grad: bool
 ) -> Any: ...

@@ -378,12 +378,18 @@ def refused_losses():
     return lambda: [call() for call in calls], (y, p, bad), None
 
 
-@entry("relu", "sigmoid", "tanh", "linear")
+UFUNCS = [name for name in gd.activations.names() if hasattr(_core, name)]
+
+
+@entry(*UFUNCS)
 def ufuncs():
     z, odd = np.ones((3, 4)), np.ones((3, 8), np.float32)[:, ::2]
 
     def call():
-        for name in ("relu", "sigmoid", "tanh", "linear"):
+        gd.prelu(z, 0.5)
+        gd.prelu(odd, odd[0])
+        gd.prelu(z, z)
+        for name in UFUNCS:
             act = gd.activations.get(name)
             act(z)
             act(odd)
@@ -392,15 +398,17 @@ def ufuncs():
     return call, (z, odd), None
 
 
-@entry("activate", "activate_grad")
+@entry("activate", "activate_grad", "check_activation")
 def activations():
     z, odd = np.ones((3, 4)), np.ones((3, 8), np.float32)[:, ::2]
 
     def call():
-        for number, row in enumerate(_core.ACTIVATIONS):
-            _core.activate((number,), [[1, 2, 3, 4]])
-            _core.activate((number,), odd)
-            gd.activations.get(row["name"]).grad(z, z, z)
+        for name in gd.activations.names():
+            act = gd.activations.get(name)
+            _core.check_activation(act._spec)
+            _core.activate(act._spec, [[1, 2, 3, 4]])
+            _core.activate(act._spec, odd)
+            act.grad(z, z, z)
 
     return call, (z, odd), None
 
@@ -409,6 +417,7 @@ def activations():
 def refused_ufuncs():
     z, bad = np.ones((3, 4)), np.ones(3, np.float16)
     calls = [refusal(gd.relu, bad), refusal(gd.relu, z, dtype=np.int8), refusal(gd.relu, None)]
+    calls += [refusal(gd.prelu, z, bad), refusal(gd.prelu, z, np.ones(4, np.float32))]
     return lambda: [call() for call in calls], (z, bad), None
 
 
@@ -421,6 +430,9 @@ def refused_activations():
         refusal(gd.activations.tanh.grad, z, y=np.ones(3)),
         refusal(gd.activations.tanh.grad, bad, y=z),
         refusal(gd.activations.tanh.grad, z, y=bad),
+        refusal(gd.activations.get, "leaky_relu", slope=-1.0),
+        refusal(gd.activations.prelu_grad, z, z, np.ones(3)),
+        refusal(_core.check_activation, (99,)),
         refusal(_core.activate, (99,), z),
         refusal(_core.activate),
         refusal(_core.activate_grad, (0,), z),

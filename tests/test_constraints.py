@@ -384,7 +384,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), REFUSED, ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"), REFUSED, ids=lambda x: str(x).split(" at 0x")[0]
+)
 def test_settings_that_are_refused(arguments, error, message):
     for kind in CLASSES:
         with pytest.raises(error, match=f"^{kind.__name__}.*{message}"):

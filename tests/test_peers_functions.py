@@ -45,16 +45,58 @@ def torch_grad(torch, function, x, dy=None):
     return value.detach().numpy(), tensor.grad.numpy()
 
 
+OF_TORCH = {  # where their function of our name is not it
+    "gelu_tanh": lambda f: lambda x: f.gelu(x, approximate="tanh"),
+    "hard_sigmoid": lambda f: f.hardsigmoid,
+    "hard_swish": lambda f: f.hardswish,
+    "hard_tanh": lambda f: f.hardtanh,
+    "log_softmax": lambda f: lambda x: f.log_softmax(x, dim=-1),
+    "prelu": lambda f: lambda x: f.prelu(x, x.new_tensor([0.25])),
+    "sigmoid": lambda f: lambda x: x.sigmoid(),
+    "softmax": lambda f: lambda x: f.softmax(x, dim=-1),
+    "tanh": lambda f: lambda x: x.tanh(),
+}
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_of_torch(name, torch, dtype, rng):
     z, dy = (2 * rng.normal(size=(2, ROWS, CLASSES))).astype(dtype)
     z[0, :4] = 0, -0.0, 50, -50
-    options = {"dim": -1} if name == "softmax" else {}
-    y, dz = torch_grad(torch, lambda x: getattr(torch, name)(x, **options), z, dy)
+    z[1, :6] = 1, -1, 3, -3, 6, -6  # their slopes at kinks, too
+    functional = torch.nn.functional
+    theirs = OF_TORCH.get(name, lambda f: getattr(f, name))(functional)
+    y, dz = torch_grad(torch, theirs, z, dy)
     act = gd.activations.get(name)
-    close(act(z), y, dtype)
-    close(act.grad(dy, z=z), dz, dtype)
-    close(act.grad(dy, y=act(z)), dz, dtype)
+    # softplus is linear above 20 there, and their 1 / 6 of hard_sigmoid's gradient is a float's.
+    tolerance = np.float32 if name in ("softplus", "hard_sigmoid") else dtype
+    close(act(z), y, tolerance)
+    close(act.grad(dy, z=z), dz, tolerance)
+    close(act.grad(dy, z, act(z)), dz, tolerance)
+
+
+def test_parameters_of_torch(torch, dtype, rng):
+    """Ours at other values are theirs (alpha and beta pass through a float there); prelu's own
+    gradient, too."""
+    f = torch.nn.functional
+    z, dy = (2 * rng.normal(size=(2, ROWS, CLASSES))).astype(dtype)
+    cases = [
+        ("leaky_relu", {"slope": 0.25}, lambda x: f.leaky_relu(x, 0.25)),
+        ("elu", {"alpha": 0.75}, lambda x: f.elu(x, 0.75)),
+        ("celu", {"alpha": 0.5}, lambda x: f.celu(x, 0.5)),
+        ("softplus", {"beta": 3}, lambda x: f.softplus(x, 3, threshold=50)),
+        ("hard_tanh", {"min_val": -2, "max_val": 0.5}, lambda x: f.hardtanh(x, -2, 0.5)),
+    ]
+    for name, params, theirs in cases:
+        y, dz = torch_grad(torch, theirs, z, dy)
+        act = gd.activations.get(name, **params)
+        close(act(z), y, dtype)
+        close(act.grad(dy, y=act(z)), dz, dtype)
+    alpha = rng.normal(size=CLASSES).astype(dtype)
+    weight, x = torch.tensor(alpha, requires_grad=True), torch.tensor(z, requires_grad=True)
+    f.prelu(x, weight).backward(torch.tensor(dy))
+    dz, dalpha = gd.activations.prelu_grad(dy, z, alpha)
+    close(dz, x.grad.numpy(), dtype)
+    close(dalpha, weight.grad.numpy(), dtype)
 
 
 @pytest.mark.parametrize("reduction", gd.losses.REDUCTIONS)
@@ -126,9 +168,16 @@ def jax_grad(function, x):
 
 
 def test_activations_of_keras(keras, rng):
+    """All but prelu, a layer there; their leaky_relu has another slope by default."""
     z = (2 * rng.normal(size=(ROWS, CLASSES))).astype(np.float32)
     for name in gd.activations.names():
+        if name in ("prelu", "leaky_relu", "gelu_tanh"):
+            continue
         close(gd.activations.get(name)(z), keras.activations.get(name)(z), np.float32)
+    steeper = gd.activations.get("leaky_relu", slope=0.2)
+    close(steeper(z), keras.activations.leaky_relu(z), np.float32)
+    tanh_form = gd.activations.get("gelu", approximate=True)
+    close(tanh_form(z), keras.activations.gelu(z, approximate=True), np.float32)
 
 
 KERAS_NAMES = {
