@@ -1,4 +1,4 @@
-"""The optimizers, one class per row of the core's table.
+"""The optimizers: one class per row of the core's table, and three that are no row of it.
 
 Formulas stand in C (`csrc/optimizers.inc`) and in their NumPy twins
 (`gdcore.reference.optimizers`); names, defaults and papers in the table (`csrc/ops.def`). Classes,
@@ -12,6 +12,9 @@ import inspect
 from typing import Any
 
 from gdcore import _core
+from gdcore._armijo import Armijo
+from gdcore._ema import EMA
+from gdcore._lbfgs import LBFGS
 from gdcore._optimizer import COMMON, DIALECTS, Group, Optimizer, Setting
 
 DOMAINS = {
@@ -160,4 +163,12 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> float:
 _CLASSES = {row["class"]: _build(number, row) for number, row in enumerate(_core.OPTIMIZERS)}
 globals().update(_CLASSES)
 
-__all__ = ["Group", "Optimizer", "clip_by_global_norm", *_CLASSES]  # noqa: PLE0604, RUF100
+__all__ = [  # noqa: PLE0604, RUF100
+    "EMA",
+    "LBFGS",
+    "Armijo",
+    "Group",
+    "Optimizer",
+    "clip_by_global_norm",
+    *_CLASSES,
+]

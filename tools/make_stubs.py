@@ -6,7 +6,8 @@ gdcore/optimizers.py. A test compares the file with what `stub` returns.
 
 from pathlib import Path
 
-from gdcore import _core
+from gdcore import _core, optimizers
+from gdcore._composed import Composed
 from gdcore.optimizers import __all__ as names
 
 STUB = Path(__file__).resolve().parents[1] / "gdcore" / "optimizers.pyi"
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature
 from typing import Any, ClassVar, Literal, SupportsFloat
 
+{composed}
 from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
@@ -83,11 +85,22 @@ def rank(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
+def reexports() -> str:
+    """Imports of the classes that are no row of the table, from the modules that write them."""
+    kinds = [getattr(optimizers, name) for name in names]
+    lines = [
+        f"from {kind.__module__} import {kind.__name__} as {kind.__name__}"
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, Composed)
+    ]
+    return "\n".join(sorted(lines))
+
+
 def stub() -> str:
     """The text of the stub."""
     listed = "\n".join(f'    "{name}",' for name in sorted(names, key=rank))
     classes = "\n".join(map(class_stub, _core.OPTIMIZERS))
-    return HEAD.format(names=listed) + "\n" + classes
+    return HEAD.format(names=listed, composed=reexports()) + "\n" + classes
 
 
 if __name__ == "__main__":
