@@ -95,7 +95,7 @@ class Armijo(ClosureOptimizer):
         **unknown: Never,
     ) -> None:
         self._length: float | None = None
-        self._copies: list[NDArray[Any]] = []
+        self._copies: list[NDArray[Any]] | None = None
         settings = {name: value for name, value in locals().items() if name in self._defaults}
         self._take(settings, unknown)
 
@@ -182,6 +182,7 @@ class Armijo(ClosureOptimizer):
 
     def _proposal(self, proposer: Optimizer, objective: Objective, start: Point) -> Vector:
         """Return the update that the optimizer makes to copies of the parameters."""
+        assert self._copies is not None
         layout = objective.layout
         for mine, array in zip(self._copies, layout.arrays, strict=True):
             mine[...] = array
@@ -195,7 +196,7 @@ class Armijo(ClosureOptimizer):
         return ("step_length",)
 
     def _state(self) -> Any:
-        if self._bound is None:
+        if self._copies is None:
             return self._rows
         length = math.inf if self._length is None else self._length
         return [(np.array(length),) for _ in self._copies]
@@ -212,7 +213,7 @@ class Armijo(ClosureOptimizer):
 
     def _restore(self, t: int, state: Sequence[Any] | None) -> None:
         super()._restore(t, state)
-        self._length, self._copies = None, []
+        self._length = self._copies = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: rule, t, the step length, and the direction's own state."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._containers import Path
+from gdcore._containers import Path, copy_into
 from gdcore._optimizer import Optimizer, as_number, unknown_name
 
 Row = tuple[NDArray[Any], ...]
@@ -211,6 +211,13 @@ class Composed(Optimizer):
     def reset(self) -> None:
         """Forget the state and the arrays; t is 0 again, settings stay."""
         self._restore(0, None)
+
+    def averaged(self, params: Any, out: Any = None) -> Any:
+        """Return the point to evaluate at: `params` themselves, or `out` with a copy of them."""
+        if out is None:
+            return params
+        copy_into(params, out)
+        return out
 
 
 def _is_rate(value: float) -> bool:
