@@ -100,7 +100,12 @@ class Objective:
                 f"closure() returned {type(pair).__name__}; a tuple (loss, grads) is wanted"
             )
         loss, self.grads = pair
-        self.loss = float(np.asarray(loss).item())
+        try:
+            self.loss = float(np.asarray(loss).item())
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"closure() returned the loss {loss!r:.80}; a number is wanted"
+            ) from None
         self._owner._binding().step(self.params, self.grads)
         self.calls += 1
 

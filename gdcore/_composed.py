@@ -100,7 +100,12 @@ class Composed(Optimizer):
 
     @classmethod
     def _rate(cls, value: Any) -> Any:
-        """Return a learning rate as a float, or the callable that gives it."""
+        """Return a learning rate as a float, or the callable of t that gives it."""
+        if hasattr(value, "_told"):  # by_gradient, plateau: called with other things than t
+            raise TypeError(
+                f"{cls._title()}: lr is {value!r}, which follows what a step tells it; a number or"
+                " a schedule of t is accepted (the line search itself finds the length)"
+            )
         if callable(value):
             return value
         return cls._number("lr", value, _is_rate, "a finite number >= 0")

@@ -87,6 +87,16 @@ def test_repr_shows_what_is_not_a_default():
     assert gd.LBFGS() != gd.Armijo()
 
 
+class Told:
+    """What by_gradient and plateau are: callable, but not with t."""
+
+    def __call__(self, norm):
+        return norm
+
+    def _told(self, value):
+        return value
+
+
 def test_settings_that_are_refused_change_nothing():
     for kind in (gd.LBFGS, gd.Armijo):
         for settings, error, message in [
@@ -108,6 +118,8 @@ def test_settings_that_are_refused_change_nothing():
                     change()
                 assert str(caught.value).startswith(kind.__name__)
             assert opt == kind(lr=0.5)
+        with pytest.raises(TypeError, match="follows what a step tells it"):
+            kind(lr=Told())
     for name, value, error in [
         ("max_iter", 0, ValueError),
         ("max_iter", 2.0, TypeError),
@@ -276,7 +288,8 @@ def test_calls_that_are_refused():
             (p, {"loss": 1.0, **returns((1.0, p.copy()))}, TypeError, "neither grads nor loss"),
             (p, returns(1.0), TypeError, r"closure\(\) returned float; a tuple \(loss, grads\)"),
             (p, returns((1.0, p.copy(), 2)), TypeError, "returned tuple"),
-            (p, returns((np.ones(2), p.copy())), ValueError, "size 1"),
+            (p, returns((np.ones(2), p.copy())), TypeError, "returned the loss array.*a number"),
+            (p, returns((None, p.copy())), TypeError, "returned the loss None; a number"),
             (p, returns((1.0, np.ones(3))), ValueError, r"grads has shape \(3,\)"),
             (p, returns((1.0, np.ones(2, np.float32))), TypeError, "grads has dtype float32"),
             (p, returns((1.0, p)), ValueError, "grads shares memory with a parameter"),

@@ -62,7 +62,7 @@ def test_the_average_is_within_rounding_of_the_exact_one(dtype, rng):
 
 def test_an_average_of_what_rests_rests(dtype):
     """decay * p + (1 - decay) * p would not be p."""
-    p = np.linspace(0.1, 3.0, 40000).astype(dtype)  # more than one block
+    p = np.linspace(0.1, 3.0, 70000).astype(dtype)  # more than one block
     opt, before = gd.EMA(gd.SGD(lr=0.0)), p.copy()
     for _ in range(5):
         opt.step(p, np.ones_like(p))
@@ -170,3 +170,15 @@ def test_a_loaded_average_of_other_arrays_changes_nothing():
             opt.step(other, copy.deepcopy(other))
         assert_same_bits(other, before)
         assert opt.t == 1
+
+
+def test_a_loaded_average_may_lie_in_another_order(dtype):
+    one, other = np.ones((3, 2), dtype), np.ones((3, 2), dtype, order="F")
+    gradient = np.arange(6, dtype=dtype).reshape(3, 2)
+    first, second = gd.EMA(gd.SGD(lr=0.5), 0.5), gd.EMA(gd.SGD(lr=0.5), 0.5)
+    first.step(one, gradient)
+    other[...] = one
+    second.load_state_dict(first.state_dict())
+    first.step(one, gradient)
+    second.step(other, np.asfortranarray(gradient))
+    np.testing.assert_array_equal(second.averaged(other), first.averaged(one))

@@ -305,6 +305,22 @@ def test_the_optimizer_is_busy_in_its_closure():
     assert opt.t == 1
 
 
+def test_a_closure_that_resizes_a_parameter_is_an_error():
+    for kind in (gd.LBFGS, gd.Armijo):
+        for shape in (1, 5):
+            p = np.array([-1.2, 1.0])
+            problem = Problem([p], rosenbrock)
+
+            def closure(p=p, problem=problem, shape=shape):
+                answer = problem.closure()
+                if problem.calls == 2:
+                    p.resize(shape, refcheck=False)
+                return answer
+
+            with pytest.raises(ValueError, match=r"params\[0\] is another array|broadcast|shape"):
+                kind().step([p], closure=closure)
+
+
 # ---- The table of a step -------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
-"""LBFGS beside torch's: the same iterates in the same number of calls."""
+"""LBFGS beside torch's: the same iterates in as many calls; EMA beside torch's and Keras's."""
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -74,3 +75,28 @@ def test_float32_iterates_are_torch_s():
     assert ours[0][0] == theirs[0][0]
     assert ours[0][1].dtype == np.float32
     np.testing.assert_allclose(ours[0][1], theirs[0][1], rtol=0, atol=1e-4)
+
+
+def test_ema_is_torch_s_and_keras_s():
+    gradients = np.random.default_rng(7).normal(size=(20, 5))
+    for decay in (0.5, 0.99):
+        p, opt = np.zeros(5), gd.EMA(gd.SGD(lr=0.5), decay)
+        model = torch.nn.Linear(5, 1, bias=False, dtype=torch.float64)
+        torch.nn.init.zeros_(model.weight)
+        average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+        averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average)
+        steps = torch.optim.SGD(model.parameters(), lr=0.5)
+        variable = keras.Variable(np.zeros(5), dtype="float32")
+        keras_opt = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=decay)
+        keras_opt.build([variable])
+        for g in gradients:
+            opt.step(p, g)
+            model.weight.grad = torch.tensor(g[None])
+            steps.step()
+            averaged.update_parameters(model)
+            keras_opt.apply([keras.ops.convert_to_tensor(g, "float32")], [variable])
+            ours = opt.averaged(p)
+            theirs = averaged.module.weight.detach().numpy()[0]
+            np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-14)
+            (kept,) = keras_opt._model_variables_moving_average
+            np.testing.assert_allclose(ours, np.asarray(kept.value), rtol=0, atol=2e-6)
