@@ -109,6 +109,19 @@ def test_maximize_climbs_and_frozen_arrays_stay():
     assert distance(params, np.arange(1, 12)) < 1e-5
 
 
+def test_what_is_frozen_in_the_middle_of_a_run_stays():
+    params = [np.full(2, 9.0), np.full(3, 9.0)]
+    opt = gd.LBFGS(max_iter=3, groups=[{"params": [0]}])
+    problem = Problem(params, bowl)
+    opt.step(params, closure=problem.closure)
+    opt.groups[0]["frozen"] = True
+    before = params[0].copy()
+    table = opt.step(params, closure=problem.closure, trace=True)
+    np.testing.assert_array_equal(params[0], before)
+    np.testing.assert_array_equal(table["direction_1"][0], [0.0, 0.0])
+    assert_same_bits([row["best"] for row in opt.state_dict()["state"]], params)
+
+
 def test_a_step_of_length_zero_changes_nothing():
     p = np.array([-1.2, 1.0])
     for lr in (0.0, lambda t: 0.0):
