@@ -87,8 +87,10 @@ __all__ = [
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
     "ASGD",
+    "EMA",
     "LAMB",
     "LARS",
+    "LBFGS",
     "SGD",
     "AdaBelief",
     "Adadelta",
@@ -97,6 +99,7 @@ __all__ += [
     "AdamW",
     "Adamax",
     "Adan",
+    "Armijo",
     "DAdaptAdam",
     "Group",
     "Lion",

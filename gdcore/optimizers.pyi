@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature
 from typing import Any, ClassVar, Literal, SupportsFloat
 
+from gdcore._armijo import Armijo as Armijo
+from gdcore._ema import EMA as EMA
+from gdcore._lbfgs import LBFGS as LBFGS
 from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
@@ -11,8 +14,10 @@ from gdcore.constraints import Constraint
 
 __all__ = [
     "ASGD",
+    "EMA",
     "LAMB",
     "LARS",
+    "LBFGS",
     "SGD",
     "AdaBelief",
     "Adadelta",
@@ -21,6 +26,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "Armijo",
     "DAdaptAdam",
     "Group",
     "Lion",
