@@ -30,7 +30,7 @@ def choices(hyper):
     if hyper["domain"] == "boolean":
         return (False, True)
     if hyper["count"] == 1 and hyper["defaults"][0] == 0:
-        return (0.0, 0.75)
+        return (0.0, 3.5 if hyper["name"].endswith("steps") else 0.75)
     if hyper["count"] == 1 and hyper["defaults"][0] > 1000:
         return (None, 1.0)
     return (None,)

@@ -78,7 +78,6 @@ def cases_of(name, dialect):
     start = {h["name"]: START[h["name"]] for h in hypers if h["name"] in START}
     more = [{"lr": 0.02, **h, "dialect": dialect} for h in MORE.get(name, [])]
     table = [h for row, h in CASES if (row, h["dialect"]) == (name, dialect)]
-    table = [h for h in table if h.get("warmup_steps", 0) == 0]  # up to step 0.75: none
     return [(name, {**start, **h}) for h in table + more if not averages & {*h}]
 
 
