@@ -8,7 +8,6 @@ default parameters; ``gd.activations.get("leaky_relu", slope=0.2)`` has others. 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from gdcore import _core
+from gdcore._names import did_you_mean
 
 __all__ = ["Activation", "get", "log_softmax_along", "names", "prelu_grad", "softmax_along"]
 
@@ -44,8 +44,7 @@ def _known(name: str) -> str:
     """Return the table's name, or raise with the nearest one."""
     name = _OTHER_NAMES.get(name, name)
     if name not in _ROWS:
-        near = difflib.get_close_matches(name.lower(), [*_ROWS, *_OTHER_NAMES], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name.lower(), [*_ROWS, *_OTHER_NAMES])
         raise ValueError(f"activation {name!r} is unknown; accepted: {', '.join(_ROWS)}{hint}")
     return name
 
@@ -434,8 +433,7 @@ def __getattr__(name: str) -> Activation:
     """``gd.activations.relu``: the activation of each row of the table, by its name."""
     if name in _ROWS:
         return globals().setdefault(name, Activation(name))  # type: ignore[no-any-return]
-    near = difflib.get_close_matches(name, _ROWS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, _ROWS)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 

@@ -7,7 +7,6 @@ rounding. Global random state is neither read nor written.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from gdcore._initializer import (
 )
 from gdcore._lsuv import lsuv
 from gdcore._matrices import identity, orthogonal, sparse
+from gdcore._names import did_you_mean
 
 __all__ = [
     "Initializer",
@@ -475,6 +475,5 @@ def _rule_named(name: str) -> type[Initializer]:
     ours = name.lower().strip("_")
     for theirs, here in (("xavier", "glorot"), ("kaiming", "he"), ("eye", "identity")):
         ours = ours.replace(theirs, here)
-    near = difflib.get_close_matches(ours, _BY_NAME, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(ours, _BY_NAME)
     raise ValueError(f"initializer {name!r} is unknown; accepted are {', '.join(_BY_NAME)}{hint}")

@@ -6,12 +6,12 @@ one pass. Formulas: C (`csrc/losses*.inc`) and the twins in `gdcore.reference.lo
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 
 from gdcore import _core
+from gdcore._names import did_you_mean
 
 __all__ = ["REDUCTIONS", "Loss", "get", "names"]
 
@@ -54,8 +54,7 @@ _ATTRIBUTES = [name for name in _NAMES if name.islower()]
 def _known(name: str) -> str:
     """Return the table's name, or raise with the nearest one."""
     if name not in _NAMES:
-        near = difflib.get_close_matches(name, _NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, _NAMES)
         raise ValueError(f"loss {name!r} is unknown; accepted: {', '.join(names())}{hint}")
     return _NAMES[name]
 
@@ -186,8 +185,7 @@ class Loss:
         for name in params:
             if name not in defaults:
                 known = ["reduction", "from_logits", *defaults]
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, known)
                 raise TypeError(
                     f"{self.name}: unknown argument {name}=; accepted: {', '.join(known)}{hint}"
                 )
@@ -311,8 +309,7 @@ def __getattr__(name: str) -> Loss:
     """``gd.losses.mse``: each loss by its names, averaged, from probabilities."""
     if name in _ATTRIBUTES:
         return globals().setdefault(name, Loss(name))  # type: ignore[no-any-return]
-    near = difflib.get_close_matches(name, _ATTRIBUTES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, _ATTRIBUTES)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 

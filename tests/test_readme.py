@@ -19,16 +19,18 @@ def test_the_table_of_optimizers_is_the_registry(root):
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     listed = re.findall(r"^\| `gd\.(\w+)`", (root / "README.md").read_text(), re.MULTILINE)
-    assert listed == [row["class"] for row in _core.OPTIMIZERS]
+    assert listed == [*(row["class"] for row in _core.OPTIMIZERS), "LBFGS", "Armijo", "EMA"]
 
 
 def test_the_examples_run_and_do_what_they_say(root, capsys):
     namespace = {}
-    descent, layer = code_blocks((root / "README.md").read_text())
+    descent, layer, settings = code_blocks((root / "README.md").read_text())
     exec(descent, namespace)
     assert abs(namespace["W"][0, 0] - 15) < 0.05
     assert abs(namespace["W"][1, 0] + 13) < 0.05
     exec(layer, namespace)
+    exec(settings, namespace)
+    assert namespace["opt"].t == 1
     printed = capsys.readouterr().out
     assert "m_hat" in printed or "effective_lr" in printed
 

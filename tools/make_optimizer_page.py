@@ -179,9 +179,23 @@ What differs in torch, Keras and optax: {differences}
 """
 
 
+def composed_section(kind: type) -> str:
+    """The section of a class that is no row: what its docstring says but for the parameters."""
+    parts = re.split(r"\n\n(?=[A-Z]\w+\n-+\n)", inspect.getdoc(kind))
+    told = {part.split("\n")[0]: part.split("\n", 2)[2] for part in parts[1:]}
+    text = [f"## `gd.{kind.__name__}`", parts[0], told["Notes"], told["References"]]
+    settings = ", ".join(
+        f"`{name}={value.default!r}`"
+        for name, value in inspect.signature(kind).parameters.items()
+        if value.default is not value.empty
+    )
+    return "\n\n".join([*text, f"Defaults: {settings}."]).replace("``", "`") + "\n"
+
+
 def page(steps: Callable[[dict], str] = runs) -> str:
     """The text of the page; `steps` tells the runs of a row."""
-    return HEAD + "\n".join(section(row, steps(row)) for row in _core.OPTIMIZERS)
+    rows = [section(row, steps(row)) for row in _core.OPTIMIZERS]
+    return HEAD + "\n".join([*rows, *map(composed_section, (gd.LBFGS, gd.Armijo, gd.EMA))])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Write what lists the optimizers from the core's table: the README, the package's public names.
 
-``python tools/make_tables.py`` rewrites both; with --check it only says whether they differ.
+``python tools/make_tables.py`` rewrites them; with --check it only says whether they differ.
 """
 
+import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import gdcore as gd
 from gdcore import _core, optimizers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +19,31 @@ def optimizer_table() -> str:
     lines = ["| optimizer | what it does | source |", "|---|---|---|"]
     for row in _core.OPTIMIZERS:
         lines.append(f"| `gd.{row['class']}` | {row['help']} | {row['paper']} |")
+    for kind in (gd.LBFGS, gd.Armijo, gd.EMA):
+        said, references = kind.__doc__.split("\n")[0], kind.__doc__.split("References\n")[1]
+        papers = " ".join(re.split(r"\n *-+\n|\n *\n", references)[1].split())
+        lines.append(f"| `gd.{kind.__name__}` | {said.replace('``', '`')} | {papers} |")
     return "\n".join(lines)
+
+
+def names_of(module: ModuleType) -> list[str]:
+    return [name for name in module.__all__ if name.islower() and name not in ("get", "gain")]
+
+
+def catalogue() -> str:
+    """What else there is, a line a family."""
+    families = {
+        "Activations, with gradients (ufuncs where elementwise)": gd.activations.names(),
+        "Losses, with gradients": gd.losses.names(),
+        "Schedules, `gd.schedules`": names_of(gd.schedules),
+        "Initializers, `gd.initializers`": names_of(gd.initializers),
+        "Constraints, `gd.constraints`": names_of(gd.constraints),
+        "Data and test functions, `gd.datasets`": names_of(gd.datasets),
+    }
+    return "\n".join(
+        f"- **{family}**: {', '.join(f'`{name}`' for name in names)}"
+        for family, names in families.items()
+    )
 
 
 def replaced(text: str, mark: str, content: str) -> str:
@@ -38,10 +65,11 @@ def public_names(text: str) -> str:
 
 
 def main() -> int:
-    """Rewrite or check both files."""
+    """Rewrite or check the files."""
     stale = 0
     for name, make in (
         ("README.md", lambda text: replaced(text, "optimizers", optimizer_table())),
+        ("README.md", lambda text: replaced(text, "catalogue", catalogue())),
         ("gdcore/__init__.py", public_names),
     ):
         path = ROOT / name

@@ -270,7 +270,7 @@ def polyak_sgd(p: Array, g: Array, state: State, h: Settings, t: int, dialect: s
     """Polyak 1987; Loizou et al. 2021.
 
     ``p -= min(lr, (loss - f_min) / (|g|^2 + eps)) g`` with the norm over all arrays, before
-    clipping and weight decay; a gap below 0 counts as 0 (with maximize the gap is ``f_min - loss``).
+    clipping and weight decay; a gap below 0 counts as 0. With maximize it is ``f_min - loss``.
 
     Differences: optax lets a negative gap climb and stands still where ``|g|^2 + eps`` is below the
     eps of its float type (here always that of a double). torch and Keras do not have it.
