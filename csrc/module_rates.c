@@ -86,8 +86,9 @@ int gd_loss_read(PyObject *loss, double *value)
     Py_XDECREF(number);
     if (*value != -1.0 || !PyErr_Occurred())
         return 0;
-    if (PyErr_ExceptionMatches(PyExc_TypeError))
-        PyErr_Format(PyExc_TypeError, "loss is %R; a number is accepted", loss);
+    if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError))
+        PyErr_Format(PyExc_TypeError,
+                     "loss is %R; a number, or an array of one element, is accepted", loss);
     return -1;
 }
 

@@ -37,6 +37,7 @@ from gdcore._core import (
     softsign,
     tanh,
 )
+from gdcore._names import no_attribute
 from gdcore.activations import log_softmax_along as log_softmax
 from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
@@ -124,7 +125,7 @@ _LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
 def __getattr__(name: str) -> ModuleType:
     if name in _LATER:
         return importlib.import_module(f"gdcore.{name}")
-    raise AttributeError(f"module 'gdcore' has no attribute {name!r}")
+    raise no_attribute(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:

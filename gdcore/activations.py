@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from gdcore import _core
-from gdcore._names import did_you_mean
+from gdcore._names import did_you_mean, no_attribute
 
 __all__ = ["Activation", "get", "log_softmax_along", "names", "prelu_grad", "softmax_along"]
 
@@ -433,8 +433,7 @@ def __getattr__(name: str) -> Activation:
     """``gd.activations.relu``: the activation of each row of the table, by its name."""
     if name in _ROWS:
         return globals().setdefault(name, Activation(name))  # type: ignore[no-any-return]
-    hint = did_you_mean(name, _ROWS)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise no_attribute(__name__, name, _ROWS)
 
 
 def __dir__() -> list[str]:

@@ -19,11 +19,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from numpy.typing import ArrayLike, NDArray
 
 from gdcore import _core
+from gdcore._names import no_attribute
 from gdcore._settings import Settings
 
 __all__ = ["Constraint", "box", "max_norm", "non_neg", "simplex", "unit_norm"]
@@ -209,3 +210,7 @@ class simplex(Constraint):
 
     def _spec(self) -> tuple[int, float, float]:
         return _SIMPLEX, 0.0, 1.0
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise no_attribute(__name__, name, __all__)

@@ -7,13 +7,14 @@ The sets of classes are written in `gdcore._classes`, the test functions in `gdc
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gdcore._classes import OBSERVATIONS, Data, Seed, blobs, circles, moons, spirals, xor
 from gdcore._initializer import as_count, as_generator, as_number, as_real
+from gdcore._names import no_attribute
 from gdcore._surfaces import (
     Extremum,
     Surface,
@@ -279,3 +280,7 @@ def two_points(dtype: DTypeLike = np.float64) -> Data:
     """
     real = as_real(dtype)
     return Data(np.array([[0.5], [2.5]], real), np.array([[0.2], [0.9]], real))
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise no_attribute(__name__, name, __all__)

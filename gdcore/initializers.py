@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from gdcore._initializer import (
 )
 from gdcore._lsuv import lsuv
 from gdcore._matrices import identity, orthogonal, sparse
-from gdcore._names import did_you_mean
+from gdcore._names import did_you_mean, no_attribute
 
 __all__ = [
     "Initializer",
@@ -477,3 +477,7 @@ def _rule_named(name: str) -> type[Initializer]:
         ours = ours.replace(theirs, here)
     hint = did_you_mean(ours, _BY_NAME)
     raise ValueError(f"initializer {name!r} is unknown; accepted are {', '.join(_BY_NAME)}{hint}")
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise no_attribute(__name__, name, __all__)

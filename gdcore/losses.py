@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdcore import _core
-from gdcore._names import did_you_mean
+from gdcore._names import did_you_mean, no_attribute
 
 __all__ = ["REDUCTIONS", "Loss", "get", "names"]
 
@@ -309,8 +309,7 @@ def __getattr__(name: str) -> Loss:
     """``gd.losses.mse``: each loss by its names, averaged, from probabilities."""
     if name in _ATTRIBUTES:
         return globals().setdefault(name, Loss(name))  # type: ignore[no-any-return]
-    hint = did_you_mean(name, _ATTRIBUTES)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise no_attribute(__name__, name, _ATTRIBUTES)
 
 
 def __dir__() -> list[str]:

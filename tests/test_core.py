@@ -5,6 +5,8 @@ import sys
 import pytest
 from entries import run
 
+import gdcore as gd
+
 
 def test_the_module_can_be_made_again_and_again():
     """More often than an interpreter has room for exit functions (32)."""
@@ -183,3 +185,20 @@ def test_no_call_of_the_core_crashes(root):
     raised, returned, names = map(int, run(FUZZ, str(root / "tests"), "1500").split())
     assert raised > 0.7 * names
     assert returned > 0.3 * names
+
+
+def test_a_name_that_does_not_exist_suggests_the_nearest():
+    for module, wrong, right in [
+        (gd, "Adamm", "Adam"),
+        (gd.activations, "sigmod", "sigmoid"),
+        (gd.losses, "hubr", "huber"),
+        (gd.schedules, "cosin", "cosine"),
+        (gd.initializers, "he_norml", "he_normal"),
+        (gd.constraints, "maxnorm", "max_norm"),
+        (gd.datasets, "rosenbrok", "rosenbrock"),
+    ]:
+        message = f"module {module.__name__!r} has no attribute {wrong!r}; did you mean {right!r}?"
+        with pytest.raises(AttributeError) as raised:
+            getattr(module, wrong)
+        assert str(raised.value) == message
+        assert not hasattr(module, "__wrapped__")

@@ -289,7 +289,7 @@ def test_a_plateau_needs_a_loss():
     for trace in (False, True):
         with pytest.raises(TypeError, match=r"step\(\) needs loss=.*because lr is plateau\(lr=0.5"):
             opt.step([w], [g], trace=trace)
-        with pytest.raises(TypeError, match=r"loss is 'x'; a number is accepted"):
+        with pytest.raises(TypeError, match=r"loss is 'x'; a number, or an array of one element"):
             opt.step([w], [g], loss="x", trace=trace)
     assert opt.t == 0
     assert w.tolist() == [1.0, 1.0]

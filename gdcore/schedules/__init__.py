@@ -7,6 +7,9 @@ of an optimizer, draw one with ``.plot(steps)``, combine them with `warmup`, `se
 `by_gradient` and `plateau` depend on what happens in the run; see there.
 """
 
+from typing import NoReturn
+
+from gdcore._names import no_attribute
 from gdcore.schedules._base import Schedule
 from gdcore.schedules._composed import per_epoch, product, sequential, warmup
 from gdcore.schedules._cycles import cosine_restarts, cyclic, one_cycle
@@ -49,3 +52,7 @@ __all__ = [
     "warmup",
     "wsd",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise no_attribute(__name__, name, __all__)
