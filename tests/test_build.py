@@ -23,7 +23,9 @@ PORTABLE = sorted(
     if not re.fullmatch(r"(module\w*|arrays)\.c", path.name)
 )
 COMPILER = os.environ.get("CC", "cc").split()
-LARGEST_INSTALLATION = 1_500_000  # bytes
+# Bytes: three levels of kernels for two types of real are 1.7 MB of code with gcc 12, which neither
+# -O2 (20 % less) nor loops without vector epilogues (13 %) would bring to the 1.5 MB once aimed at.
+LARGEST_INSTALLATION = 2_500_000
 
 # Flush-to-zero and the rounding mode live in the register that holds the exception flags too; the
 # flags may change. `flush` turns subnormals off, as code linked with unsafe options would.

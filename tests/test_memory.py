@@ -59,10 +59,13 @@ def test_calls_leave_nothing_behind(traced, name):
     call, watched, _ = ENTRIES[name]()
     growth(call, watched, 3 * BATCH)
     results = []
-    # Caches and free lists of the interpreter may grow once: one clean run of three is enough.
+    # Caches and free lists of the interpreter may grow once: one clean run of three is enough. What
+    # a call leaves is there 200 times, a block of 16 bytes at least; the threads of pytest-xdist
+    # come and go with some ten blocks and up to 2.3 KB in a run.
     for _ in range(3):
         expected, found = growth(call, watched, 0), growth(call, watched, BATCH)
-        if found == expected:
+        blocks, size = map(operator.sub, found[1:], expected[1:])
+        if found[0] == expected[0] and blocks < BATCH // 4 and size < 8 * BATCH:
             return
         results.append((found, expected))
     pytest.fail(f"references, blocks, bytes over {BATCH} calls and over none: {results}")
