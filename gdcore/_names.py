@@ -13,5 +13,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def no_attribute(module: str, name: str, known: Iterable[str]) -> AttributeError:
-    """Return the error for a name that a module does not have; it names the nearest."""
-    return AttributeError(f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}")
+    """Return the error for a name that a module does not have; it names the nearest.
+
+    Imports ask for names like __path__ at every turn: no search for those.
+    """
+    hint = "" if name.startswith("__") else did_you_mean(name, known)
+    return AttributeError(f"module {module!r} has no attribute {name!r}{hint}")

@@ -10,15 +10,12 @@ import copy
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
 from gdcore import _core, _rate_state
 from gdcore._containers import copy_into
-
-if TYPE_CHECKING:
-    from gdcore.constraints import Constraint
 
 T = TypeVar("T")
 
@@ -80,6 +77,14 @@ def as_number(owner: str, name: str, value: object) -> float:
     if isinstance(value, str | bytes | bool | np.bool_) or not hasattr(value, "__float__"):
         raise TypeError(f"{owner}: {name} is {value!r}; a number is accepted")
     return float(value)
+
+
+class Projection:
+    """What an optimizer takes as ``constraint=``; the constraints themselves are imported late."""
+
+    def _spec(self) -> tuple[int, float, float]:
+        """Return (kind, low, high), as the core takes them."""
+        raise NotImplementedError
 
 
 class Group(MutableMapping[str, Any]):
@@ -286,15 +291,11 @@ class Optimizer(_core.Optimizer):
         return strength
 
     @classmethod
-    def _constraint(cls, value: Any) -> Constraint | None:
+    def _constraint(cls, value: Any) -> Projection | None:
         """Return a constraint as it is, or None."""
-        if value is None:
-            return None
-        from gdcore.constraints import Constraint
-
-        if isinstance(value, Constraint):
+        if value is None or isinstance(value, Projection):
             return value
-        made = isinstance(value, type) and issubclass(value, Constraint)
+        made = isinstance(value, type) and issubclass(value, Projection)
         raise TypeError(
             f"{cls._title()}: constraint is {value!r}; one of gd.constraints is accepted, for"
             f" example gd.constraints.{'non_neg()' if not made else value.__name__ + '(...)'}"

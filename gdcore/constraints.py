@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gdcore import _core
 from gdcore._names import no_attribute
+from gdcore._optimizer import Projection
 from gdcore._settings import Settings
 
 __all__ = ["Constraint", "box", "max_norm", "non_neg", "simplex", "unit_norm"]
@@ -34,7 +35,7 @@ _BOX, _MAX_NORM, _UNIT_NORM, _SIMPLEX = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
-class Constraint(Settings, ABC):
+class Constraint(Settings, Projection, ABC):
     """Base of all constraints: called with an array, they return its nearest point that keeps them.
 
     An optimizer takes a constraint as ``constraint=``, and applies it to the parameters after its
@@ -45,8 +46,7 @@ class Constraint(Settings, ABC):
     _usage: ClassVar[str] = ", called as constraint(x) or given to an optimizer as constraint="
 
     @abstractmethod
-    def _spec(self) -> tuple[int, float, float]:
-        """Return (kind, low, high), as the core takes them."""
+    def _spec(self) -> tuple[int, float, float]: ...
 
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
         """Return the point that keeps the constraint and is nearest to `x`.
