@@ -173,12 +173,13 @@ class Contest:
             raise RuntimeError(f"{library}: {answer['error']}")
         return answer["result"]
 
-    def run(self, table: Table) -> None:
+    def run(self, table: Table, options: Options | None = None) -> None:
         """Prepare every entry of the table, then sample them in rounds."""
-        ready = [(i, e) for i, e in enumerate(table.entries) if self._prepare(i, e)]
+        options = options or self.options
+        ready = [(i, e) for i, e in enumerate(table.entries) if self._prepare(i, e, options)]
         start = time.monotonic()
-        for done in range(self.options.rounds):
-            if done >= 3 and time.monotonic() - start > self.options.table_seconds:
+        for done in range(options.rounds):
+            if done >= 3 and time.monotonic() - start > options.table_seconds:
                 break
             for number, entry in ready:
                 time.sleep(0.002)  # the threads of the one before have gone to sleep
@@ -205,7 +206,7 @@ class Contest:
         process = self.process(entry.library, entry.threads, entry.process)
         return process.request(do, **details)
 
-    def _prepare(self, number: int, entry: Entry) -> bool:
+    def _prepare(self, number: int, entry: Entry, options: Options) -> bool:
         answer = self._request(
             entry,
             "prepare",
@@ -213,7 +214,7 @@ class Contest:
             module=entry.module,
             factory=entry.factory,
             arguments=dict(entry.arguments),
-            sample_ms=self.options.sample_ms,
+            sample_ms=options.sample_ms,
         )
         entry.problem = answer.get("error")
         entry.first_call_ns = answer.get("first_call_ns")

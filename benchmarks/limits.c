@@ -51,6 +51,22 @@ static void *stream(void *context)
     return NULL;
 }
 
+/* A rule's square roots and divisions alone, from cache to cache. Roots and divisions go through one
+ * unit, so neither hides behind the other. */
+static inline __attribute__((always_inline)) void bare_pass(size_t n, const float *restrict x,
+                                                            float *restrict y, size_t roots,
+                                                            size_t divisions)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i];
+        for (size_t k = 0; k < roots; k++)
+            value = __builtin_sqrtf(value);
+        for (size_t k = 0; k < divisions; k++)
+            value = 1.5f / value;
+        y[i] = value;
+    }
+}
+
 /* Independent chains of fused multiply-adds, enough to hide their latency. */
 static void *multiply(void *context)
 {
@@ -93,6 +109,27 @@ int triad(size_t n, float *p, float *m, float *v, const float *g, size_t threads
         shares[i] = (share){smaller(length, n - from), passes, p + from, m + from, v + from, g + from};
     }
     return run(threads, stream, shares);
+}
+
+/* `passes` times n elements with so many roots and divisions each; -1 where there is no such loop.
+ * The numbers are constants in each call: only so are the loops over them unrolled. */
+int bare(size_t n, const float *x, float *y, size_t roots, size_t divisions, size_t passes)
+{
+    const size_t kind = 10 * roots + divisions;
+    for (size_t k = 0; k < passes; k++) {
+        if (kind == 1)
+            bare_pass(n, x, y, 0, 1);
+        else if (kind == 11)
+            bare_pass(n, x, y, 1, 1);
+        else if (kind == 21)
+            bare_pass(n, x, y, 2, 1);
+        else if (kind == 22)
+            bare_pass(n, x, y, 2, 2);
+        else
+            return -1;
+        __asm__ volatile("" ::: "memory"); /* the passes stay apart */
+    }
+    return 0;
 }
 
 /* `passes` rounds of fused multiply-adds in each thread. */

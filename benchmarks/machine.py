@@ -33,13 +33,15 @@ def limits() -> ctypes.CDLL:
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(parents=True, exist_ok=True)
         compiler = os.environ.get("CC") or shutil.which("cc") or "cc"
-        flags = ["-std=c11", "-O3", "-ffp-contract=fast", "-march=native", "-shared", "-fPIC"]
+        flags = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-march=native"]
+        flags += ["-shared", "-fPIC"]
         fresh = target.with_suffix(f".{os.getpid()}.so")
         subprocess.run([compiler, *flags, "-pthread", "-o", fresh, source], check=True)
         fresh.replace(target)
     library = ctypes.CDLL(str(target))
     size = ctypes.c_size_t
     library.triad.argtypes = [size, *[ctypes.c_void_p] * 4, size, size]
+    library.bare.argtypes = [size, *[ctypes.c_void_p] * 2, size, size, size]
     library.multiply_add.argtypes = [size, size]
     library.operations.restype = size
     return library

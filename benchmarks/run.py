@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 
 import machine
 import row_adam
+import row_catalogue
 import row_linear
 import row_memory
 import row_package
@@ -49,6 +50,7 @@ ROWS: dict[str, Row] = {
     "P7": row_package.p7,
     "P8": row_memory.p8,
     "P9": row_sizes.p9,
+    "P10": row_catalogue.p10,
 }
 
 
