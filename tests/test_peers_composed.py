@@ -1,11 +1,11 @@
 """LBFGS beside torch's: the same iterates in as many calls; EMA beside torch's and Keras's."""
 
-import keras
 import numpy as np
 import pytest
-import torch
 
 import gdcore as gd
+
+keras, torch = pytest.importorskip("keras"), pytest.importorskip("torch")
 
 
 def rosenbrock(x):
