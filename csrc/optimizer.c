@@ -17,6 +17,8 @@ enum {
     STEP_BLOCK = 256,          /* elements prepared at once: AdamW 0.46 ns each, 0.55 with 1,024 */
     STEP_TASK = 16 * 1024,     /* elements of one task */
     STEP_THREADED = 48 * 1024, /* elements times (1 + state arrays) from which threads pay */
+    STEP_ALIGNED = 4 * 1024,   /* elements from which aligned vectors repay one more call */
+    CACHE_LINE = 64,
 };
 
 /* ---- Norms and clipping ---------------------------------------------------------------------- */
@@ -144,6 +146,14 @@ static void finish(const gd_group *group, size_t real_size, size_t n, void *p)
         kernels->bound(n, p, constraint->low, constraint->high);
 }
 
+/* Elements up to p's next cache line. Large NumPy arrays begin 16 bytes into one, all of them, so
+ * what aligns p mostly aligns gradient and state (100,000 float32: SignSGD 0.17 ns an element,
+ * aligned 0.10; Rprop 0.45 and 0.31; AdamW 0.56 and 0.49). */
+static size_t before_line(const void *p, size_t real_size)
+{
+    return (CACHE_LINE - (uintptr_t)p % CACHE_LINE) % CACHE_LINE / real_size;
+}
+
 /* Elements [from, to) of one array, prepared block by block on the stack. Where the rule alone is
  * at work the range is one block, and the caller's gradient goes straight into the kernel. */
 static void step_range(const gd_step *step, const gd_array *a, size_t from, size_t to)
@@ -156,9 +166,12 @@ static void step_range(const gd_step *step, const gd_array *a, size_t from, size
     const bool finished = group->l1 == 0 && group->constraint.kind != GD_BOX;
     const bool whole = keep == 1 && finished && prepare(step, a, 0, 0, buffer) == a->g;
     const size_t block = whole ? to - from : STEP_BLOCK;
+    const void *start = at(a->p, from, a->real_size);
+    const size_t short_one = to - from < STEP_ALIGNED ? 0 : before_line(start, a->real_size);
 
-    for (size_t i = from; i < to; i += block) {
-        const size_t n = to - i < block ? to - i : block;
+    for (size_t i = from, n; i < to; i += n) {
+        const size_t most = i == from && short_one > 0 ? short_one : block;
+        n = to - i < most ? to - i : most;
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
         for (size_t k = 0; k < GD_MAX_STATES; k++)
             state[k] = at(a->state[k], i, a->real_size);

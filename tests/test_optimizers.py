@@ -293,6 +293,24 @@ def test_layout_and_alignment_change_no_bit(case, dtype, rng):
         assert f_state[name].flags.f_contiguous
 
 
+@each_plain_case
+def test_a_long_array_may_begin_anywhere_in_a_cache_line(case, dtype, rng):
+    """Its first elements are a call of their own, which aligns the rest."""
+    p, g = rng.normal(size=(2, 4999)).astype(dtype)
+    results = []
+    for offset in (0, 1, 7):
+        room = np.empty(p.size + 64, dtype)
+        start = -room.ctypes.data % 64 // room.itemsize + offset
+        shifted = room[start : start + p.size]
+        assert shifted.ctypes.data % 64 == offset * room.itemsize
+        shifted[:] = p
+        make(case).step(shifted, g, loss=LOSS)
+        results.append(shifted)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+    assert not np.array_equal(results[0], p)
+
+
 # ---- Values that are not finite ------------------------------------------------------------------
 
 
