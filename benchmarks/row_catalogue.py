@@ -8,9 +8,11 @@ the same size, and the rule's roots and divisions done by a loop that does nothi
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,39 +20,12 @@ from contest import Contest, Entry, Options, Table
 from contestant import Case
 from report import Report, Verdict, against, significant
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARE = 0.9  # of the limit at 10^5, of Adam's bandwidth at 10^7
 SMALL, LARGE = 10**5, 10**7
 ITEM = 4  # bytes of a float32
 TRIAD_ARRAYS, TRIAD_STREAMS = 4, 7
 BARE_SIZE = 2048  # elements: two arrays in any first-level cache
-
-# Square roots and divisions an element, at the torch dialect's defaults, in both passes of rules
-# that need sums. Counted in csrc/optimizers*.inc, where tests/test_benchmarks.py counts again.
-ROOTS_AND_DIVISIONS = {
-    "sgd": (0, 0),
-    "adagrad": (1, 1),
-    "rmsprop": (1, 1),
-    "adam": (1, 1),
-    "adamw": (1, 1),
-    "adadelta": (2, 1),
-    "adamax": (0, 1),
-    "nadam": (1, 1),
-    "radam": (1, 1),
-    "rprop": (0, 0),
-    "asgd": (0, 0),
-    "lion": (0, 0),
-    "sign_sgd": (0, 0),
-    "yogi": (1, 1),
-    "adabelief": (1, 1),
-    "adan": (1, 1),
-    "schedule_free_sgd": (0, 0),
-    "schedule_free_adamw": (1, 1),
-    "lamb": (2, 2),
-    "lars": (0, 0),
-    "prodigy": (1, 1),
-    "dadapt_adam": (2, 2),
-    "polyak_sgd": (0, 0),
-}
 
 # Arrays read and written by rules that need sums: the first pass has the gradient and the state,
 # the second the parameter and what of the state its formula names.
@@ -65,6 +40,26 @@ TWO_PASSES = {
 OPTAX_NAMES = {"dadapt_adam": "dadapt_adamw"}
 TORCH_FORMS = ("fused", "foreach", "forloop")
 JAX_FORMS = (("inline", True), ("running ahead", False))
+
+
+KERNELS = "\n".join(path.read_text() for path in sorted((ROOT / "csrc").glob("optimizers*.inc")))
+
+
+def counted(kernel: str) -> tuple[int, int]:
+    """Return the square roots and divisions an element of a kernel and of the helpers it calls."""
+    found = re.search(rf"FN\({kernel}\)\([^;{{]*\)\n\{{\n(.*?)\n\}}", KERNELS, re.DOTALL)
+    if found is None:
+        return 0, 0
+    parts = [(found[1].count("R_SQRT("), found[1].count(" / "))]
+    parts += [counted(helper) for helper in re.findall(r"FN\((\w+)\)\(", found[1])]
+    return sum(roots for roots, _ in parts), sum(divisions for _, divisions in parts)
+
+
+def roots_and_divisions(name: str) -> tuple[int, int]:
+    """Return those of a rule at torch's defaults, in both passes where it needs sums."""
+    kernel = {"adamw": "adam"}.get(name, name)
+    both = counted(kernel), counted(f"{kernel}_terms")
+    return both[0][0] + both[1][0], both[0][1] + both[1][1]
 
 
 # ---- What is timed ------------------------------------------------------------
@@ -273,7 +268,7 @@ def limits_of(rule: Rule, size: int) -> Iterator[Entry]:
     """Yield the triad over as many bytes of arrays, and the roots and divisions."""
     triad = {"size": triad_size(rule, size), "threads": 1}
     yield Entry("triad", "limit", 1, "row_adam", "triad", triad)
-    roots, divisions = ROOTS_AND_DIVISIONS[rule.name]
+    roots, divisions = roots_and_divisions(rule.name)
     if roots + divisions > 0:
         arguments = {"roots": roots, "divisions": divisions}
         yield Entry("bare", "limit", 1, __name__, "bare", arguments)
