@@ -11,8 +11,7 @@ True
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdcore import activations, losses, optimizers
 from gdcore._config import get_num_threads, set_num_threads, show_config
@@ -41,10 +40,10 @@ from gdcore._names import no_attribute
 from gdcore.activations import log_softmax_along as log_softmax
 from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
-from gdcore.optimizers import *  # noqa: F403 - every class of the table
 
 if TYPE_CHECKING:
     from gdcore import constraints, datasets, initializers, plot, schedules
+    from gdcore.optimizers import *  # noqa: F403 - every optimizer
 
 __version__ = "0.1.0"
 
@@ -118,15 +117,19 @@ __all__ += [
     "clip_by_global_norm",
 ]
 
+globals().update({name: getattr(optimizers, name) for name in optimizers.AT_ONCE})
+
 # Imported at first use: their dataclasses are half of the time of `import gdcore`.
 _LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"gdcore.{name}")
+    if name in optimizers.__all__:
+        return globals().setdefault(name, getattr(optimizers, name))
     raise no_attribute(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *optimizers.__all__})

@@ -44,6 +44,8 @@ __all__ = [
     "clip_by_global_norm",
 ]
 
+AT_ONCE: list[str]
+
 _Rate = float | Callable[[int], SupportsFloat]
 _Dialect = Literal["torch", "keras", "optax"]
 _OnNonfinite = Literal["ignore", "raise", "skip"]

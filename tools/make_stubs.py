@@ -29,6 +29,8 @@ __all__ = [
 {names}
 ]
 
+AT_ONCE: list[str]
+
 _Rate = float | Callable[[int], SupportsFloat]
 _Dialect = Literal["torch", "keras", "optax"]
 _OnNonfinite = Literal["ignore", "raise", "skip"]
