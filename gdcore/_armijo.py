@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never
+from inspect import Signature
+from typing import Any, ClassVar, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,8 @@ class Armijo(ClosureOptimizer):
     >>> bool(np.abs(p).max() < 1e-6)
     True
     """
+
+    __signature__: ClassVar[Signature]
 
     direction = Setting[Optimizer | None]("direction")
     shrink = Setting[float]("shrink")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from inspect import Signature
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -130,6 +131,8 @@ class Objective:
 
 class ClosureOptimizer(Composed):
     """Base of the optimizers that evaluate a closure several times a step."""
+
+    __signature__: ClassVar[Signature]
 
     maximize = Setting[bool]("maximize")
     on_nonfinite = Setting[str]("on_nonfinite")

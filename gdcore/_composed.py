@@ -52,12 +52,13 @@ def check_arrays(leaves: Sequence[tuple[Path, Any]], wanted: Sequence[NDArray[An
 class Composed(Optimizer):
     """Settings, counting and state of an optimizer whose step is written in Python."""
 
+    __signature__: ClassVar[inspect.Signature]
     _defaults: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
         parameters = [*inspect.signature(cls.__init__).parameters.values()][1:]
         shown = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-        cls.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        cls.__signature__ = inspect.Signature(shown)
         cls._defaults = {p.name: p.default for p in shown}
 
     def _take(self, settings: Mapping[str, Any], unknown: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never
+from inspect import Signature
+from typing import Any, ClassVar, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class EMA(Composed):
     >>> p, opt.averaged(p)
     (array([0.125]), array([0.25]))
     """
+
+    __signature__: ClassVar[Signature]
 
     optimizer = Setting[Optimizer]("optimizer")
     decay = Setting[float]("decay")

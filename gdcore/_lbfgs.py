@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Never
+from inspect import Signature
+from typing import Any, ClassVar, NamedTuple, Never
 
 import numpy as np
 
@@ -127,6 +128,8 @@ class LBFGS(ClosureOptimizer):
     >>> bool(np.abs(p - 1).max() < 1e-6)
     True
     """
+
+    __signature__: ClassVar[Signature]
 
     max_iter = Setting[int]("max_iter")
     max_eval = Setting[int | None]("max_eval")
