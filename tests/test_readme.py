@@ -20,6 +20,9 @@ def test_the_table_of_optimizers_is_the_registry(root):
     assert done.returncode == 0, done.stdout + done.stderr
     listed = re.findall(r"^\| `gd\.(\w+)`", (root / "README.md").read_text(), re.MULTILINE)
     assert listed == [*(row["class"] for row in _core.OPTIMIZERS), "LBFGS", "Armijo", "EMA"]
+    text = (root / "README.md").read_text()
+    sources = re.findall(r"^\| `gd\.\w+` .* \| (.*) \|$", text, re.MULTILINE)
+    assert all(re.search(r"(19|20)\d\d", source) for source in sources)
 
 
 def test_the_examples_run_and_do_what_they_say(root, capsys):

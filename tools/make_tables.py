@@ -3,7 +3,7 @@
 ``python tools/make_tables.py`` rewrites them; with --check it only says whether they differ.
 """
 
-import re
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +20,10 @@ def optimizer_table() -> str:
     for row in _core.OPTIMIZERS:
         lines.append(f"| `gd.{row['class']}` | {row['help']} | {row['paper']} |")
     for kind in (gd.LBFGS, gd.Armijo, gd.EMA):
-        said, references = kind.__doc__.split("\n")[0], kind.__doc__.split("References\n")[1]
-        papers = " ".join(re.split(r"\n *-+\n|\n *\n", references)[1].split())
-        lines.append(f"| `gd.{kind.__name__}` | {said.replace('``', '`')} | {papers} |")
+        doc = inspect.getdoc(kind)
+        said = doc.split("\n")[0].replace("``", "`")
+        papers = " ".join(doc.split("References\n----------\n")[1].split("\n\n")[0].split())
+        lines.append(f"| `gd.{kind.__name__}` | {said} | {papers} |")
     return "\n".join(lines)
 
 
