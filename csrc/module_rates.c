@@ -1,8 +1,6 @@
 /* module_rates.c: what gives the learning rate of each step: a schedule, perhaps with momentum, a
  * loss told to a plateau, or the gradient's norm, which the engine alone knows. Refuses rates and
  * momenta outside their domain, and a step without the loss that its plateau needs. */
-#include <string.h>
-
 #include "module_optimizer.h"
 
 /* What stands in `rates` for a group, told apart by the second item of a pair. */
@@ -56,10 +54,8 @@ static double ask(PyObject *schedule, int64_t steps, const char *name, gd_domain
     Py_XDECREF(t);
     const double number = value != NULL ? PyFloat_AsDouble(value) : -1;
     if (!PyErr_Occurred() && !gd_in_domain(domain, number))
-        PyErr_Format(PyExc_ValueError,
-                     "%s is a schedule that gave %R at t = %lld; a %s is accepted", name, value,
-                     (long long)steps,
-                     domain == GD_UNIT ? "number in [0, 1)" : "finite number >= 0");
+        PyErr_Format(PyExc_ValueError, "%s is a schedule that gave %R at t = %lld; %s is accepted",
+                     name, value, (long long)steps, gd_domain_text(domain));
     Py_XDECREF(value);
     return PyErr_Occurred() ? -1 : number;
 }
@@ -67,14 +63,11 @@ static double ask(PyObject *schedule, int64_t steps, const char *name, gd_domain
 /* Where momentum or betas[0] stands among the doubles of a group; NULL where the rule has none. */
 static double *momentum_of(const gd_rule *rule, gd_group *group, const gd_hyper **hyper)
 {
-    size_t offset = 0;
-    for (size_t i = 0; i < rule->hyper_count; i++) {
-        *hyper = &rule->hyper[i];
-        if (strcmp((*hyper)->name, "momentum") == 0 || strcmp((*hyper)->name, "betas") == 0)
-            return &group->hyper[offset];
-        offset += (*hyper)->count;
-    }
-    return NULL;
+    size_t offset;
+    *hyper = gd_find_hyper(rule, "momentum", &offset);
+    if (*hyper == NULL)
+        *hyper = gd_find_hyper(rule, "betas", &offset);
+    return *hyper != NULL ? &group->hyper[offset] : NULL;
 }
 
 int gd_loss_read(PyObject *loss, double *value)

@@ -14,17 +14,6 @@ int gd_optimizer_refuse_busy(const optimizer *self)
     return -1;
 }
 
-static size_t weight_decay_offset(const gd_rule *rule)
-{
-    size_t offset = 0;
-    for (size_t i = 0; i < rule->hyper_count; i++) {
-        if (strcmp(rule->hyper[i].name, "weight_decay") == 0)
-            return offset;
-        offset += rule->hyper[i].count;
-    }
-    return GD_MAX_HYPERS;
-}
-
 static int refuse_value(const gd_hyper *hyper, double value)
 {
     PyObject *number = PyFloat_FromDouble(value);
@@ -72,8 +61,9 @@ static int read_group(const gd_rule *rule, gd_dialect dialect, PyObject *setting
         PyErr_Format(PyExc_ValueError, "%s: %s", rule->class_name, message);
         return -1;
     }
-    const size_t decay = weight_decay_offset(rule);
-    group->weight_decay = decay < GD_MAX_HYPERS ? group->hyper[decay] : 0;
+    size_t decay;
+    const bool decays = gd_find_hyper(rule, "weight_decay", &decay) != NULL;
+    group->weight_decay = decays ? group->hyper[decay] : 0;
     group->frozen = frozen != 0;
     rule->variant(group->hyper, &variant);
     group->variant = variant.index;

@@ -108,6 +108,13 @@ static void *at(const void *base, size_t index, size_t real_size)
     return base != NULL ? (char *)base + index * real_size : NULL;
 }
 
+/* The state arrays from an element on. */
+static void states_at(const gd_array *a, size_t index, void *state[GD_MAX_STATES])
+{
+    for (size_t k = 0; k < GD_MAX_STATES; k++)
+        state[k] = at(a->state[k], index, a->real_size);
+}
+
 /* The gradient of elements [from, from + n) as the rule sees it, in buffer. */
 static const void *prepare(const gd_step *step, const gd_array *a, size_t from, size_t n,
                            void *buffer)
@@ -173,8 +180,7 @@ static void step_range(const gd_step *step, const gd_array *a, size_t from, size
         const size_t most = i == from && short_one > 0 ? short_one : block;
         n = to - i < most ? to - i : most;
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
-        for (size_t k = 0; k < GD_MAX_STATES; k++)
-            state[k] = at(a->state[k], i, a->real_size);
+        states_at(a, i, state);
         const void *g = prepare(step, a, i, n, buffer);
         if (keep != 1)
             kernels->prepare.decay_parameter(n, p, keep);
@@ -195,8 +201,7 @@ static void sum_range(const gd_step *step, const gd_array *a, size_t from, size_
     for (size_t i = from; i < to; i += STEP_BLOCK) {
         const size_t n = to - i < STEP_BLOCK ? to - i : STEP_BLOCK;
         void *p = at(a->p, i, a->real_size), *state[GD_MAX_STATES];
-        for (size_t k = 0; k < GD_MAX_STATES; k++)
-            state[k] = at(a->state[k], i, a->real_size);
+        states_at(a, i, state);
         const void *g = prepare(step, a, i, n, buffer);
         if (keep != 1)
             kernels->prepare.decay_parameter(n, p, keep);

@@ -1,6 +1,7 @@
 /* rules.c: ops.def expanded into the constant data of rules.h. No logic but the rows' own checks
  * and choices of variant. */
 #include <math.h>
+#include <string.h>
 
 #include "rules.h"
 
@@ -105,6 +106,17 @@ const gd_function_row gd_activation_rows[GD_ACTIVATIONS] = {
 const gd_function_row gd_loss_rows[GD_LOSSES] = {
 #include "ops.def"
 };
+
+const gd_hyper *gd_find_hyper(const gd_rule *rule, const char *name, size_t *offset)
+{
+    *offset = 0;
+    for (size_t i = 0; i < rule->hyper_count; i++) {
+        if (strcmp(rule->hyper[i].name, name) == 0)
+            return &rule->hyper[i];
+        *offset += rule->hyper[i].count;
+    }
+    return NULL;
+}
 
 bool gd_in_domain(gd_domain domain, double value)
 {

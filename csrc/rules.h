@@ -98,6 +98,10 @@ extern const gd_rule gd_rules[GD_OPTIMIZERS];
 extern const gd_function_row gd_activation_rows[GD_ACTIVATIONS];
 extern const gd_function_row gd_loss_rows[GD_LOSSES];
 
+/* The hyper-parameter of this name and where its doubles begin in the rule's struct; NULL where the
+ * rule has none. */
+const gd_hyper *gd_find_hyper(const gd_rule *rule, const char *name, size_t *offset);
+
 /* Whether the value lies in the domain; NaN and infinities never do. */
 bool gd_in_domain(gd_domain domain, double value);
 

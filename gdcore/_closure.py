@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gdcore import _core
-from gdcore._composed import Composed, text_of
-from gdcore._containers import Path, flat, paired, rebuilt
+from gdcore._composed import Composed
+from gdcore._containers import Path, flat, paired, rebuilt, text_of
 from gdcore._flat import Layout, Vector
 from gdcore._optimizer import NONFINITE, Group, Optimizer, Setting
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._containers import Path, copy_into
+from gdcore._containers import Path, copy_into, text_of
 from gdcore._optimizer import Optimizer, as_number, unknown_name
 
 Row = tuple[NDArray[Any], ...]
@@ -24,11 +24,6 @@ Row = tuple[NDArray[Any], ...]
 def fresh(optimizer: Optimizer) -> Optimizer:
     """Return an optimizer of the same settings without state."""
     return type(optimizer)(**optimizer.get_params())
-
-
-def text_of(root: str, path: Path) -> str:
-    """Return the name of an array of a container: ``params[0]['W']``."""
-    return root + "".join(f"[{key!r}]" for key in path)
 
 
 def check_arrays(leaves: Sequence[tuple[Path, Any]], wanted: Sequence[NDArray[Any]]) -> None:

@@ -30,6 +30,11 @@ def flat(params: Any) -> Iterator[tuple[Path, Any]]:
         yield path, array
 
 
+def text_of(root: str, path: Path) -> str:
+    """Return the name of an array of a container: ``params[0]['W']``."""
+    return root + "".join(f"[{key!r}]" for key in path)
+
+
 def rebuilt(like: Any, values: Iterator[Any]) -> Any:
     """Return the next values of an iterator in the structure of `like`."""
     if isinstance(like, dict):

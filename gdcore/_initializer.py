@@ -11,13 +11,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gdcore._settings import Settings
+from gdcore._settings import Settings, finite_number
 
 Float64Array = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -118,15 +118,7 @@ def as_number(value: object, name: str, low: float = -math.inf) -> float:
     """Return `value` as a Python float if it is a finite number >= `low`."""
     accepted = "a finite number" + (f" >= {low:g}" if low > -math.inf else "")
     message = f"{name} is {value!r:.80}; accepted is {accepted}"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(message)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not (math.isfinite(number) and number >= low):
-        raise ValueError(message)
-    return number
+    return finite_number(value, lambda x: x >= low, message)
 
 
 def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:

@@ -16,6 +16,19 @@ from typing import ClassVar, Self
 import numpy as np
 
 
+def finite_number(value: object, holds: Callable[[float], bool], message: str) -> float:
+    """Return `value` as a Python float; refuse all but finite numbers that hold, with `message`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and holds(number)):
+        raise ValueError(message)
+    return number
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of named settings: an argument that does not exist is an error that names the right one.
@@ -51,16 +64,7 @@ class Settings:
 
     def _real(self, name: str, holds: Callable[[float], bool], accepted: str) -> float:
         """Return argument `name` as a Python float; refuse all but finite numbers that hold."""
-        value, message = getattr(self, name), self._message(name, accepted)
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(message)
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not (math.isfinite(number) and holds(number)):
-            raise ValueError(message)
-        return number
+        return finite_number(getattr(self, name), holds, self._message(name, accepted))
 
     def _number(self, name: str, low: float = -math.inf, way_out: str = "") -> float:
         """Return argument `name` as a Python float; refuse all but finite real numbers >= `low`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._containers import copied, paired, rebuilt
+from gdcore._containers import copied, flat, paired, rebuilt, text_of
 from gdcore._rate_state import momentum_settings
 
 if TYPE_CHECKING:
@@ -63,14 +63,9 @@ def _cell(array: Array | None, index: tuple[int, ...], width: int) -> str:
 
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Array]]:
     """Yield (place, array) of every array in a container."""
-    if isinstance(value, dict):
-        for key in value:
-            yield from _leaves(value[key], f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _leaves(item, f"{where}[{i}]")
-    elif value is not None:
-        yield where, value
+    for path, array in flat(value):
+        if array is not None:
+            yield text_of(where, path), array
 
 
 def traced_step(optimizer: Optimizer, params: Any, grads: Any, loss: Any = None) -> Trace:
