@@ -24,6 +24,8 @@ enum {
     GD_LANES = 16,         /* accumulators of every reduction, whatever the vector width */
     GD_UNIT_TILE = 16,     /* units whose norms are taken together: a cache line of floats */
     GD_CHUNK = 256,        /* rows that go through forward, loss and backward together */
+    GD_MAX_AXES = 8,       /* axes of an array in a program */
+    GD_MAX_MAPPED = 3,     /* operands of an elementwise instruction */
 };
 
 /* Whose formula and defaults a rule follows where the frameworks differ. */
@@ -48,6 +50,12 @@ typedef enum {
 #include "ops.def"
     GD_LOSSES
 } gd_loss_id;
+
+typedef enum {
+#define INSTRUCTION(name, ...) GD_OP_##name,
+#include "ops.def"
+    GD_OPS
+} gd_op;
 
 /* One struct a rule, of doubles alone: the bindings fill it as a flat array in the row's order. */
 #define REAL(name, ...) double name;
@@ -132,6 +140,15 @@ typedef struct {
     double (*largest)(size_t n, const void *x); /* max |x|, NaN where an element is NaN */
     /* sum of (x / scale)^2: the norm's rescue where squares overflow or vanish */
     double (*scaled_squares)(size_t n, const void *x, double scale);
+    /* lane (i mod GD_LANES) += x[i], and the tree, which destroys the lanes: sum in two parts */
+    void (*sum_lanes)(size_t n, const void *x, double *lane);
+    double (*add_lanes)(double *lane);
+    /* sums[k] += sum of x[r stride + k] over at most GD_SUM_BLOCK rows, k < count <= GD_UNIT_TILE,
+     * each as `sum` adds it */
+    void (*sum_columns)(size_t rows, size_t count, const void *x, size_t stride, double *sums);
+    double (*product)(size_t n, const void *x);
+    double (*top)(size_t n, const void *x);    /* max x, NaN where an element is */
+    double (*bottom)(size_t n, const void *x); /* min x, likewise */
 } gd_reduce_kernels;
 
 /* How the elements of an array fall into units (see units.h), by position in memory. An array
@@ -150,13 +167,16 @@ typedef struct {
     /* columns[k rows + r] = x[r stride + k], and back */
     void (*gather)(size_t rows, size_t count, const void *x, size_t stride, void *columns);
     void (*scatter)(size_t rows, size_t count, const void *columns, void *x, size_t stride);
-    double (*top)(size_t n, const void *x); /* max x, NaN where an element is */
     /* part = y and one = 1 where y = x - shift is above the threshold, else 0 */
     void (*above)(size_t n, const void *x, double shift, double threshold, double *part,
                   double *one);
     /* x = max((x - shift) - threshold, 0); NaN goes through */
     void (*lower)(size_t n, void *x, double shift, double threshold);
 } gd_unit_kernels;
+
+/* y = f(x[0], x[1], ...) element by element: an instruction of kind MAP. y may be one of the
+ * operands; param: the instruction's numbers. */
+typedef void gd_map_fn(size_t n, const void *const *x, void *y, const double *param);
 
 /* y[i] = f(x[i]): the functions of math.inc, for tests of their accuracy. */
 typedef void gd_math_fn(size_t n, const void *x, void *y);
@@ -168,6 +188,8 @@ enum {
     GD_MATH_tanh,
     GD_MATH_sigmoid,
     GD_MATH_softplus,
+    GD_MATH_sin,
+    GD_MATH_cos,
     GD_MATHS
 };
 
@@ -186,6 +208,7 @@ typedef struct {
     gd_unit_kernels units;
     const struct gd_linear_kernels *linear;
     gd_math_fn *math[GD_MATHS];
+    gd_map_fn *map[GD_OPS]; /* NULL where an instruction is not of kind MAP */
 } gd_kernels;
 
 /* A level: what one shim compiles. */
@@ -219,6 +242,14 @@ const char *gd_level_available(size_t i);
 void gd_set_allocator(void *(*allocate)(size_t), void (*release)(void *));
 void *gd_alloc(size_t count, size_t size);
 void gd_free(void *memory);
+
+/* Memory that is taken piece by piece and freed at once: zeroed, at multiples of 64; NULL where
+ * memory is short. A zeroed pool is an empty one. */
+typedef struct {
+    void *parts;
+} gd_pool;
+void *gd_pool_take(gd_pool *pool, size_t count, size_t size);
+void gd_pool_free(gd_pool *pool);
 
 /* Bytes [low, high) of the array of this number in its list. */
 typedef struct {

@@ -80,6 +80,41 @@ static void plan_forward(forward *f, const void *w, gd_room *room)
     }
 }
 
+static void run_forward(forward *f)
+{
+    gd_operand_pack(f->kernels->linear, &f->w, f->x->columns, f->real_size);
+    gd_parallel(f->tasks, f->tasks, forward_share, f);
+}
+
+/* A product alone. */
+static forward product_of(size_t real_size, const gd_matrix *x, size_t outputs, size_t tasks)
+{
+    return (forward){
+        .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = x,
+        .w = {.columns = outputs}, .block = rows_of_block(x, outputs, real_size), .tasks = tasks,
+    };
+}
+
+size_t gd_product_room(size_t real_size, const gd_matrix *x, size_t outputs, size_t tasks)
+{
+    enum { LINE = 64 };
+    forward f = product_of(real_size, x, outputs, tasks);
+    gd_room room = {0};
+    plan_forward(&f, NULL, &room);
+    return room.overflow ? SIZE_MAX : room.used + LINE;
+}
+
+void gd_product_in(size_t real_size, const gd_matrix *x, const void *w, size_t outputs, void *y,
+                   size_t tasks, void *memory)
+{
+    enum { LINE = 64 };
+    forward f = product_of(real_size, x, outputs, tasks);
+    gd_room room = {.base = (char *)memory + (LINE - (uintptr_t)memory % LINE) % LINE};
+    f.y = y;
+    plan_forward(&f, w, &room);
+    run_forward(&f);
+}
+
 bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t outputs,
               const void *bias, const gd_function *activation, void *y, void *z)
 {
@@ -96,8 +131,7 @@ bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t output
     if (!gd_room_open(&room))
         return false;
     plan_forward(&f, w, &room);
-    gd_operand_pack(f.kernels->linear, &f.w, x->columns, real_size);
-    gd_parallel(f.tasks, f.tasks, forward_share, &f);
+    run_forward(&f);
     gd_room_close(&room);
     return true;
 }

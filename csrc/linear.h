@@ -68,6 +68,12 @@ struct gd_linear_kernels {
 bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t outputs,
               const void *bias, const gd_function *activation, void *y, void *z);
 
+/* y = X W without memory of its own: in `room`, which has gd_product_room bytes for so many tasks,
+ * by as many threads. Cannot fail. */
+size_t gd_product_room(size_t real_size, const gd_matrix *x, size_t outputs, size_t tasks);
+void gd_product_in(size_t real_size, const gd_matrix *x, const void *w, size_t outputs, void *y,
+                   size_t tasks, void *room);
+
 /* d = act'(z) dy: dX = d W^T, dW = X^T d, db = sum of d over rows. dx may be NULL. Of y and z one
  * may be NULL, z only where the activation's gradient reads y; both where activation is NULL. */
 bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const void *w,

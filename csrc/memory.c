@@ -4,6 +4,7 @@
 #include "gd.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void *(*allocate_bytes)(size_t);
 static void (*release_bytes)(void *);
@@ -25,6 +26,53 @@ void gd_free(void *memory)
 {
     if (memory != NULL)
         release_bytes(memory);
+}
+
+/* The head of a part of a pool; pieces follow it. */
+typedef struct part {
+    struct part *next;
+    size_t used, room;
+} part;
+
+enum { LINE = 64, PART_BYTES = 16 * 1024 };
+
+/* A new part with room for at least that many bytes, in front of the others. */
+static part *pool_grow(gd_pool *pool, size_t bytes)
+{
+    const size_t room = bytes > PART_BYTES ? bytes : PART_BYTES;
+    part *made = room <= SIZE_MAX - 2 * LINE - sizeof(part)
+                     ? gd_alloc(sizeof(part) + room + 2 * LINE, 1)
+                     : NULL;
+    if (made == NULL)
+        return NULL;
+    *made = (part){pool->parts, 0, room};
+    pool->parts = made;
+    return made;
+}
+
+void *gd_pool_take(gd_pool *pool, size_t count, size_t size)
+{
+    part *last = pool->parts;
+    if (size != 0 && count > (SIZE_MAX - LINE) / size)
+        return NULL;
+    const size_t bytes = (count * size + LINE - 1) / LINE * LINE;
+    if (last == NULL || last->room - last->used < bytes)
+        last = pool_grow(pool, bytes);
+    if (last == NULL)
+        return NULL;
+    const uintptr_t start = ((uintptr_t)(last + 1) + LINE - 1) / LINE * LINE;
+    void *place = (char *)last + (start - (uintptr_t)last) + last->used;
+    last->used += bytes;
+    return memset(place, 0, bytes);
+}
+
+void gd_pool_free(gd_pool *pool)
+{
+    for (part *p = pool->parts, *next; p != NULL; p = next) {
+        next = p->next;
+        gd_free(p);
+    }
+    pool->parts = NULL;
 }
 
 static int by_address(const void *a, const void *b)

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "module.h"
+#include "module_program.h"
 #include "threads.h"
 
 /* ---- Level and threads ----------------------------------------------------------------------- */
@@ -67,8 +67,8 @@ PyDoc_STRVAR(math_doc, "math(name, x)\n--\n\nA function of math.inc on every ele
 
 static PyObject *math(PyObject *module, PyObject *args)
 {
-    static const char *const names[GD_MATHS] = {"exp",  "log",     "log1p",   "expm1",
-                                                "tanh", "sigmoid", "softplus"};
+    static const char *const names[GD_MATHS] = {"exp",     "log",      "log1p", "expm1", "tanh",
+                                                "sigmoid", "softplus", "sin",   "cos"};
     const char *name;
     PyObject *value;
     (void)module;
@@ -144,6 +144,14 @@ static int add_optimizer(PyObject *module, gd_module_state *state)
                : -1;
 }
 
+static int add_program(PyObject *module, gd_module_state *state)
+{
+    state->program_type = PyType_FromModuleAndSpec(module, &gd_program_spec, NULL);
+    return state->program_type != NULL
+               ? PyModule_AddObjectRef(module, "Program", state->program_type)
+               : -1;
+}
+
 static int add_nonfinite_error(PyObject *module, gd_module_state *state)
 {
     state->nonfinite_error = PyErr_NewExceptionWithDoc(
@@ -186,10 +194,11 @@ static int module_exec(PyObject *module)
     gd_set_allocator(PyMem_RawMalloc, PyMem_RawFree);
     gd_threads_init();
     return add_exit_function() < 0 || add_optimizer(module, state) < 0 ||
-                   add_nonfinite_error(module, state) < 0 ||
+                   add_program(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_constraint_methods) < 0 ||
+                   PyModule_AddFunctions(module, gd_program_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0
                ? -1
                : 0;
@@ -199,6 +208,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     gd_module_state *state = PyModule_GetState(module);
     Py_VISIT(state->optimizer_type);
+    Py_VISIT(state->program_type);
     Py_VISIT(state->nonfinite_error);
     return 0;
 }
@@ -207,6 +217,7 @@ static int module_clear(PyObject *module)
 {
     gd_module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->optimizer_type);
+    Py_CLEAR(state->program_type);
     Py_CLEAR(state->nonfinite_error);
     return 0;
 }

@@ -77,6 +77,30 @@ static PyObject *function_row(const gd_function_row *row)
                          "paper", row->paper, "help", row->help, "example", row->example);
 }
 
+enum { MANY = -1 }; /* operands */
+
+static PyObject *instruction_row(int op)
+{
+    static const struct {
+        const char *name, *kind, *params, *help;
+        int operands;
+    } rows[GD_OPS] = {
+#define KIND_LEAF "leaf"
+#define KIND_VIEW "view"
+#define KIND_MAP "map"
+#define KIND_FUNCTION "function"
+#define KIND_MOVE "move"
+#define KIND_REDUCE "reduce"
+#define KIND_PRODUCT "product"
+#define INSTRUCTION(name, kind, operands, params, help)                                          \
+    {#name, KIND_##kind, params, help, operands},
+#include "ops.def"
+    };
+    return Py_BuildValue("{s:s,s:s,s:i,s:s,s:s}", "name", rows[op].name, "kind", rows[op].kind,
+                         "operands", rows[op].operands, "params", rows[op].params, "help",
+                         rows[op].help);
+}
+
 /* Steals row; -1 where it is NULL or cannot be added. */
 static int append(PyObject *list, PyObject *row)
 {
@@ -111,5 +135,11 @@ int gd_add_tables(PyObject *module)
     status = list != NULL ? 0 : -1;
     for (int i = 0; status == 0 && i < GD_LOSSES; i++)
         status = append(list, function_row(&gd_loss_rows[i]));
-    return add_list(module, "LOSSES", list, status);
+    if (add_list(module, "LOSSES", list, status) < 0)
+        return -1;
+    list = PyList_New(0);
+    status = list != NULL ? 0 : -1;
+    for (int i = 0; status == 0 && i < GD_OPS; i++)
+        status = append(list, instruction_row(i));
+    return add_list(module, "INSTRUCTIONS", list, status);
 }

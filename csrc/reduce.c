@@ -59,6 +59,17 @@ static double sum_blocks(gd_blocks *b)
     return total;
 }
 
+double gd_add_blocks(size_t count, const double *sums)
+{
+    const gd_kernels *doubles = gd_kernels_for(sizeof(double));
+    double total = 0;
+    if (count == 1)
+        return sums[0];
+    for (size_t i = 0; i < count; i += GD_SEGMENT)
+        total += doubles->reduce.sum(count - i < GD_SEGMENT ? count - i : GD_SEGMENT, sums + i);
+    return total;
+}
+
 double gd_sum(size_t real_size, size_t n, const void *x)
 {
     gd_blocks b = {gd_kernels_for(real_size), real_size, n, x, NULL, 0, 0, NULL};

@@ -8,6 +8,9 @@
 double gd_sum(size_t real_size, size_t n, const void *x);
 double gd_dot(size_t real_size, size_t n, const void *x, const void *y);
 
+/* The sums of the blocks of an array added up, as gd_sum does it. */
+double gd_add_blocks(size_t count, const double *sums);
+
 /* max |x|: infinite or NaN where an element is. */
 double gd_largest(size_t real_size, size_t n, const void *x);
 

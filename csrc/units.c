@@ -158,7 +158,7 @@ typedef void gd_visit(const gd_kernels *kernels, size_t n, void *x, gd_simplex *
 
 static void visit_top(const gd_kernels *kernels, size_t n, void *x, gd_simplex *s)
 {
-    const double top = kernels->units.top(n, x);
+    const double top = kernels->reduce.top(n, x);
     s->top = s->top >= top || isnan(s->top) ? s->top : top;
 }
 

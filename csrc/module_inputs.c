@@ -1,0 +1,109 @@
+/* module_inputs.c: the arrays that a program reads. Arrays of its reals are borrowed with their
+ * strides; booleans and integers are converted at each run, because their contents may have
+ * changed. An array of another shape or type than the program was built for is refused. */
+#include "module_program.h"
+
+static bool is_declared(PyArrayObject *array, const gd_program_input *input)
+{
+    if (PyArray_NDIM(array) != (int)input->ndim)
+        return false;
+    for (int i = 0; i < (int)input->ndim; i++)
+        if ((size_t)PyArray_DIM(array, i) != input->shape[i])
+            return false;
+    return true;
+}
+
+/* Whether the array can be read in place: native reals of the declared size and strides. */
+static bool is_borrowable(PyArrayObject *array, const gd_program_input *input)
+{
+    const int type = input->indices ? NPY_INT64
+                                    : input->real_size == sizeof(float) ? NPY_FLOAT32
+                                                                        : NPY_FLOAT64;
+    if (PyArray_TYPE(array) != type || !PyArray_ISBEHAVED_RO(array))
+        return false;
+    const npy_intp size = PyArray_ITEMSIZE(array);
+    for (int i = 0; i < (int)input->ndim; i++)
+        if (input->shape[i] > 1 && PyArray_STRIDE(array, i) != input->stride[i] * size)
+            return false;
+    return true;
+}
+
+static PyArrayObject *refuse(PyArrayObject *array, const gd_program_input *input)
+{
+    char found[96], wanted[96];
+    npy_intp shape[GD_MAX_AXES];
+    for (size_t i = 0; i < input->ndim; i++)
+        shape[i] = (npy_intp)input->shape[i];
+    gd_shape_text(PyArray_NDIM(array), PyArray_DIMS(array), found, sizeof found);
+    gd_shape_text((int)input->ndim, shape, wanted, sizeof wanted);
+    PyErr_Format(PyExc_ValueError,
+                 "an input of the program is %S of shape %s; %s of shape %s, with the strides that "
+                 "it was built for, is wanted (build a program for this array)",
+                 (PyObject *)PyArray_DESCR(array), found,
+                 input->indices ? "int64" : input->real_size == 4 ? "float32" : "float64", wanted);
+    return NULL;
+}
+
+/* The array, or for integers, booleans and other byte orders a C-contiguous conversion of it. */
+static PyArrayObject *input_from(PyObject *value, const gd_program_input *input)
+{
+    ptrdiff_t stride = 1;
+    if (!PyArray_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "an input of a program is %.80s; an array is wanted",
+                     Py_TYPE(value)->tp_name);
+        return NULL;
+    }
+    PyArrayObject *array = (PyArrayObject *)value;
+    if (!is_declared(array, input))
+        return refuse(array, input);
+    if (is_borrowable(array, input))
+        return (PyArrayObject *)Py_NewRef(value);
+    for (size_t i = input->ndim; i-- > 0; stride *= (ptrdiff_t)input->shape[i])
+        if (input->shape[i] > 1 && input->stride[i] != stride)
+            return refuse(array, input);
+    const bool number = PyTypeNum_ISINTEGER(PyArray_TYPE(array)) ||
+                        PyArray_TYPE(array) == NPY_BOOL || PyTypeNum_ISFLOAT(PyArray_TYPE(array));
+    if (!number || input->indices)
+        return refuse(array, input);
+    const int type = input->real_size == sizeof(float) ? NPY_FLOAT32 : NPY_FLOAT64;
+    return (PyArrayObject *)PyArray_FROMANY(value, type, 0, 0,
+                                            NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST |
+                                                NPY_ARRAY_NOTSWAPPED);
+}
+
+int gd_inputs_take(const program_object *self, PyObject *const *arrays, size_t count,
+                   gd_inputs *inputs)
+{
+    const size_t wanted = gd_program_input_count(self->program);
+    *inputs = (gd_inputs){0};
+    if (count < self->slots) {
+        PyErr_Format(PyExc_ValueError, "the program reads %zu arrays, not %zu", self->slots,
+                     count);
+        return -1;
+    }
+    inputs->data = gd_alloc(wanted, sizeof *inputs->data + sizeof *inputs->array);
+    if (inputs->data == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    inputs->array = (PyArrayObject **)(void *)(inputs->data + wanted);
+    for (; inputs->count < wanted; inputs->count++) {
+        const gd_program_input *input = gd_program_input_at(self->program, inputs->count);
+        PyArrayObject *array = input_from(arrays[input->slot], input);
+        if (array == NULL) {
+            gd_inputs_release(inputs);
+            return -1;
+        }
+        inputs->array[inputs->count] = array;
+        inputs->data[inputs->count] = PyArray_DATA(array);
+    }
+    return 0;
+}
+
+void gd_inputs_release(gd_inputs *inputs)
+{
+    for (size_t i = 0; i < inputs->count; i++)
+        Py_DECREF(inputs->array[i]);
+    gd_free(inputs->data);
+    *inputs = (gd_inputs){0};
+}

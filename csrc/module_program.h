@@ -1,0 +1,50 @@
+/* module_program.h: the program object, and what its binding files ask of one another: life and
+ * runs (module_program.c), the arrays of a run (module_inputs.c). */
+#ifndef GD_MODULE_PROGRAM_H
+#define GD_MODULE_PROGRAM_H
+
+#include <stdatomic.h>
+
+#include "module.h"
+#include "program.h"
+
+typedef struct {
+    PyObject_HEAD
+    gd_program *program;
+    gd_run *run;      /* kept from run to run */
+    atomic_flag busy; /* of that run; a second thread opens one of its own */
+    size_t slots;     /* arrays that a run takes */
+    size_t output_count;
+    int *output_type;       /* of each output: NPY_FLOAT32 or NPY_FLOAT64 */
+    int *output_ndim;
+    npy_intp *output_shape; /* GD_MAX_AXES numbers each */
+} program_object;
+
+/* The arrays of one run, owned until gd_inputs_release. */
+typedef struct {
+    const void **data;     /* one for each input of the program */
+    PyArrayObject **array; /* the same, by reference */
+    size_t count;
+} gd_inputs;
+
+/* Borrow what the program reads from arrays by slot: float32 and float64 arrays of the declared
+ * shape and strides as they are, other numbers converted. -1 with an exception, and nothing is
+ * held. */
+int gd_inputs_take(const program_object *self, PyObject *const *arrays, size_t count,
+                   gd_inputs *inputs);
+void gd_inputs_release(gd_inputs *inputs);
+
+/* A run for one caller at a time, and back; NULL with a MemoryError. */
+gd_run *gd_program_run_take(program_object *self);
+void gd_program_run_give(program_object *self, gd_run *run);
+
+/* Raise what a run's status says; -1, or 0 where all went well. */
+int gd_program_raise(gd_run_status status);
+
+/* A new array for output i. */
+PyArrayObject *gd_program_output(const program_object *self, size_t i);
+
+extern PyType_Spec gd_program_spec;
+extern PyMethodDef gd_program_methods[];
+
+#endif

@@ -1,0 +1,207 @@
+"""The tape: the instructions of a trace in order, and the values that they stand for.
+
+A trace only records. `Tape.evaluate` runs what has been recorded where a value is asked for (by a
+branch, a print, the end of the trace), as one program of the core; so a traced and a compiled
+function go through the same executor, and their results are the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdcore.autodiff._execute import OPS, run
+
+__all__ = ["BOOL", "F32", "F64", "I64", "Foreign", "Instruction", "Tape", "Value"]
+
+F32: Final = np.dtype(np.float32)
+F64: Final = np.dtype(np.float64)
+I64: Final = np.dtype(np.int64)
+BOOL: Final = np.dtype(np.bool_)
+
+# (op, bytes of the real type, shape, operands, params), see INSTRUCTION in csrc/ops.def.
+Instruction = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]
+
+_SMALL = 1 << 16  # bytes: up to here copies are compared faster than elements
+_INPUT, _INDICES, _CONSTANT = OPS["input"], OPS["indices"], OPS["constant"]
+
+
+class Foreign(NamedTuple):
+    """How a value is differentiated that NumPy computed while the function was traced.
+
+    ``vjp(ct)`` returns a cotangent or None for each operand, ``jvp(tangents)`` the tangent for one
+    tangent or None of each operand.
+    """
+
+    operands: Sequence[Value]
+    vjp: Callable[[Any], Sequence[Any]]
+    jvp: Callable[[Sequence[Any]], Any]
+
+
+class Value:
+    """One value of a trace: where it stands on the tape, and what NumPy says of it.
+
+    `dtype` is NumPy's: booleans and integers are held as whole-numbered reals.
+    """
+
+    __slots__ = ("dtype", "id", "shape", "tape")
+
+    def __init__(self, tape: Tape, id: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.tape = tape
+        self.id = id
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def held(self) -> int:
+        """Bytes of the reals that hold it."""
+        return self.tape.instructions[self.id][1]
+
+    real = held
+
+
+class Tape:
+    """Instructions, the arrays that they read, and results that have been asked for.
+
+    `kind` makes the values: the class with NumPy's operators (`gdcore.autodiff.Traced`).
+    """
+
+    def __init__(self, kind: type[Value], compiling: bool = False) -> None:
+        self.kind = kind
+        self.compiling = compiling
+        self.instructions: list[Instruction] = []
+        self.arrays: list[NDArray[Any]] = []  # by slot
+        self.dtypes: list[np.dtype[Any]] = []  # NumPy's, by instruction
+        self.known: dict[int, NDArray[Any]] = {}  # results by instruction
+        self.parameters: list[int] = []  # the instructions by which is differentiated
+        self.foreign: dict[int, Foreign] = {}  # by instruction
+        self.branched: list[Any] = []  # where the function has looked at a value
+        self.warned = False  # of float64 among float32
+        self._constants: dict[tuple[float | str, int], int] = {}
+        self._captured: dict[tuple[int, int], int] = {}
+        self._copied: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def emit(
+        self,
+        op: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        operands: Sequence[Value] = (),
+        params: tuple[float, ...] = (),
+        real: int | None = None,
+    ) -> Any:
+        """Record an instruction and return its value; `real` is told by the dtype, or given."""
+        if real is None:
+            real = 4 if dtype is F32 else 8
+        instructions = self.instructions
+        instructions.append((OPS[op], real, shape, tuple([v.id for v in operands]), params))
+        self.dtypes.append(dtype)
+        return self.kind(self, len(instructions) - 1, shape, dtype)
+
+    def push(
+        self,
+        number: int,
+        held: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        operands: tuple[int, ...],
+        params: tuple[float, ...] = (),
+    ) -> Any:
+        """Record an instruction by number, as `emit` does by name: the short way."""
+        instructions = self.instructions
+        instructions.append((number, held, shape, operands, params))
+        self.dtypes.append(dtype)
+        return self.kind(self, len(instructions) - 1, shape, dtype)
+
+    def constant(self, value: float, dtype: np.dtype[Any], real: int | None = None) -> Any:
+        """Return the value of a number; the same number stands on the tape once."""
+        if real is None:
+            real = 4 if dtype is F32 else 8
+        value = float(value)
+        key = (value or str(value), real)  # 0.0 and -0.0 are equal
+        found = self._constants.get(key)
+        if found is None:
+            made = self.push(_CONSTANT, real, (), dtype, (), (value,))
+            self._constants[key] = made.id
+            return made
+        return self.kind(self, found, (), dtype)
+
+    def input(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Any:
+        """Return the value of an array, read anew at each run; its type is the array's.
+
+        float32 and float64 arrays are read where they are, with their strides. Others are read as
+        `dtype`, by default float64, in C order.
+        """
+        own = array.dtype
+        slot = len(self.arrays)
+        self.arrays.append(array)
+        if own is F32 or own is F64 or own == F32 or own == F64:
+            dtype = F32 if own == F32 else F64
+            size = dtype.itemsize
+            if own.isnative and all(s % size == 0 for s in array.strides):
+                strides = tuple([s // size for s in array.strides])
+                return self.emit("input", array.shape, dtype, (), (slot, *strides))
+        wanted = F32 if dtype is F32 else F64
+        strides = [1] * array.ndim
+        for axis in range(array.ndim - 1, 0, -1):
+            strides[axis - 1] = strides[axis] * max(array.shape[axis], 1)
+        kept = own if own == BOOL or own.kind in "iu" else wanted
+        kept = BOOL if kept == BOOL else I64 if kept.kind in "iu" else kept
+        return self.emit("input", array.shape, kept, (), (slot, *strides), wanted.itemsize)
+
+    def captured(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Any:
+        """Return the value of an array that the function found outside; each stands here once.
+
+        A compiled function reads it anew at each run. Else it is what it is now: the function may
+        write other values into it before the instructions are run.
+        """
+        if not self.compiling:
+            array = self._copy_of(array)
+        key = (id(array), 4 if dtype is F32 else 8)
+        found = self._captured.get(key)
+        if found is not None:
+            return self.kind(self, found, self.instructions[found][2], self.dtypes[found])
+        made = self.input(array, dtype)
+        self._captured[key] = made.id
+        return made
+
+    def _copy_of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of an array, the last one if nothing has been written since."""
+        kept = self._copied.get(id(array))
+        if kept is not None and _same(kept[1], array):
+            return kept[1]
+        copy = array.copy("K")
+        self._copied[id(array)] = (array, copy)
+        return copy
+
+    def indices(self, array: NDArray[Any]) -> Any:
+        """Return the value of int64 positions."""
+        slot = len(self.arrays)
+        self.arrays.append(np.ascontiguousarray(array, np.int64))
+        return self.emit("indices", array.shape, I64, (), (slot,))
+
+    def evaluate(self, values: Iterable[Value]) -> list[NDArray[Any]]:
+        """Return what values are now, as arrays of the reals that hold them.
+
+        Results are kept, and serve as inputs of later evaluations: a loop that looks at a value at
+        each turn runs each instruction once.
+        """
+        wanted = [value.id for value in values]
+        missing = [i for i in dict.fromkeys(wanted) if i not in self.known]
+        if missing:
+            instructions, arrays = list(self.instructions), list(self.arrays)
+            for i, array in self.known.items():
+                strides = tuple([s // array.itemsize for s in array.strides])
+                _, real, shape, _, _ = instructions[i]
+                instructions[i] = (_INPUT, real, shape, (), (len(arrays), *strides))
+                arrays.append(array)
+            self.known.update(zip(missing, run(instructions, arrays, missing), strict=True))
+        return [self.known[i] for i in wanted]
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays of one shape and type hold the same."""
+    return a.tobytes() == b.tobytes() if a.nbytes < _SMALL else bool(np.array_equal(a, b))
