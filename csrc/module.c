@@ -144,12 +144,15 @@ static int add_optimizer(PyObject *module, gd_module_state *state)
                : -1;
 }
 
-static int add_program(PyObject *module, gd_module_state *state)
+static int add_programs(PyObject *module, gd_module_state *state)
 {
     state->program_type = PyType_FromModuleAndSpec(module, &gd_program_spec, NULL);
-    return state->program_type != NULL
-               ? PyModule_AddObjectRef(module, "Program", state->program_type)
-               : -1;
+    state->call_type = PyType_FromModuleAndSpec(module, &gd_call_spec, NULL);
+    return state->program_type == NULL || state->call_type == NULL ||
+                   PyModule_AddObjectRef(module, "Program", state->program_type) < 0 ||
+                   PyModule_AddObjectRef(module, "Call", state->call_type) < 0
+               ? -1
+               : 0;
 }
 
 static int add_nonfinite_error(PyObject *module, gd_module_state *state)
@@ -194,7 +197,7 @@ static int module_exec(PyObject *module)
     gd_set_allocator(PyMem_RawMalloc, PyMem_RawFree);
     gd_threads_init();
     return add_exit_function() < 0 || add_optimizer(module, state) < 0 ||
-                   add_program(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
+                   add_programs(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_constraint_methods) < 0 ||
@@ -209,6 +212,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     gd_module_state *state = PyModule_GetState(module);
     Py_VISIT(state->optimizer_type);
     Py_VISIT(state->program_type);
+    Py_VISIT(state->call_type);
     Py_VISIT(state->nonfinite_error);
     return 0;
 }
@@ -218,6 +222,7 @@ static int module_clear(PyObject *module)
     gd_module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->optimizer_type);
     Py_CLEAR(state->program_type);
+    Py_CLEAR(state->call_type);
     Py_CLEAR(state->nonfinite_error);
     return 0;
 }

@@ -48,9 +48,9 @@ static PyArrayObject *refuse(PyArrayObject *array, const gd_program_input *input
 static PyArrayObject *input_from(PyObject *value, const gd_program_input *input)
 {
     ptrdiff_t stride = 1;
-    if (!PyArray_Check(value)) {
+    if (value == NULL || !PyArray_Check(value)) {
         PyErr_Format(PyExc_TypeError, "an input of a program is %.80s; an array is wanted",
-                     Py_TYPE(value)->tp_name);
+                     value != NULL ? Py_TYPE(value)->tp_name : "missing");
         return NULL;
     }
     PyArrayObject *array = (PyArrayObject *)value;
@@ -71,31 +71,61 @@ static PyArrayObject *input_from(PyObject *value, const gd_program_input *input)
                                                 NPY_ARRAY_NOTSWAPPED);
 }
 
-int gd_inputs_take(const program_object *self, PyObject *const *arrays, size_t count,
-                   gd_inputs *inputs)
+/* Room for so many inputs: `small`, or memory of its own; -1 with a MemoryError. */
+static int make_room(size_t count, gd_inputs *inputs)
+{
+    enum { POINTERS = 3 }; /* for each input: data, array, a number */
+    inputs->count = 0;
+    inputs->memory = NULL;
+    const void **room = inputs->small;
+    if (count * POINTERS > sizeof inputs->small / sizeof *inputs->small) {
+        room = inputs->memory = gd_alloc(count, POINTERS * sizeof *room);
+        if (room == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    inputs->data = room;
+    inputs->array = (PyArrayObject **)(void *)(room + count);
+    inputs->narrow = (float *)(void *)(room + 2 * count);
+    return 0;
+}
+
+/* The address of a number in the type in which the program reads it. */
+static const void *number_at(const gd_program_input *input, const double *number, float *narrow)
+{
+    if (input->real_size == sizeof(double))
+        return number;
+    *narrow = (float)*number;
+    return narrow;
+}
+
+int gd_inputs_take(const program_object *self, PyObject *const *arrays, const double *numbers,
+                   size_t count, gd_inputs *inputs)
 {
     const size_t wanted = gd_program_input_count(self->program);
-    *inputs = (gd_inputs){0};
+    if (make_room(wanted, inputs) < 0)
+        return -1;
     if (count < self->slots) {
         PyErr_Format(PyExc_ValueError, "the program reads %zu arrays, not %zu", self->slots,
                      count);
+        gd_inputs_release(inputs);
         return -1;
     }
-    inputs->data = gd_alloc(wanted, sizeof *inputs->data + sizeof *inputs->array);
-    if (inputs->data == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    inputs->array = (PyArrayObject **)(void *)(inputs->data + wanted);
-    for (; inputs->count < wanted; inputs->count++) {
-        const gd_program_input *input = gd_program_input_at(self->program, inputs->count);
-        PyArrayObject *array = input_from(arrays[input->slot], input);
-        if (array == NULL) {
-            gd_inputs_release(inputs);
-            return -1;
+    for (size_t i = 0; i < wanted; i++) {
+        const gd_program_input *input = gd_program_input_at(self->program, i);
+        PyArrayObject *array = NULL;
+        if (arrays[input->slot] != NULL || numbers == NULL || input->indices) {
+            array = input_from(arrays[input->slot], input);
+            if (array == NULL) {
+                gd_inputs_release(inputs);
+                return -1;
+            }
         }
-        inputs->array[inputs->count] = array;
-        inputs->data[inputs->count] = PyArray_DATA(array);
+        inputs->array[inputs->count++] = array;
+        inputs->data[i] = array != NULL ? PyArray_DATA(array)
+                                        : number_at(input, &numbers[input->slot],
+                                                    &inputs->narrow[i]);
     }
     return 0;
 }
@@ -103,7 +133,8 @@ int gd_inputs_take(const program_object *self, PyObject *const *arrays, size_t c
 void gd_inputs_release(gd_inputs *inputs)
 {
     for (size_t i = 0; i < inputs->count; i++)
-        Py_DECREF(inputs->array[i]);
-    gd_free(inputs->data);
-    *inputs = (gd_inputs){0};
+        Py_XDECREF(inputs->array[i]);
+    gd_free(inputs->memory);
+    inputs->count = 0;
+    inputs->memory = NULL;
 }

@@ -260,7 +260,7 @@ PyDoc_STRVAR(run_doc, "run($self, arrays)\n--\n\nThe outputs, a list of new arra
 static PyObject *program_run(PyObject *object, PyObject *arrays)
 {
     program_object *self = (program_object *)object;
-    gd_inputs inputs = {0};
+    gd_inputs inputs = {.count = 0, .memory = NULL};
     gd_run *run = NULL;
     PyObject *outputs = NULL;
     PyObject *list = PySequence_Tuple(arrays);
@@ -268,8 +268,8 @@ static PyObject *program_run(PyObject *object, PyObject *arrays)
     if (data == NULL)
         PyErr_NoMemory();
     if (list == NULL || data == NULL ||
-        gd_inputs_take(self, &PyTuple_GET_ITEM(list, 0), (size_t)PyTuple_GET_SIZE(list),
-                       &inputs) < 0)
+        gd_inputs_take(self, &PyTuple_GET_ITEM(list, 0), NULL,
+                       (size_t)PyTuple_GET_SIZE(list), &inputs) < 0)
         goto done;
     outputs = make_outputs(self, data);
     run = outputs != NULL ? gd_program_run_take(self) : NULL;
@@ -344,6 +344,23 @@ static PyObject *program_listing(PyObject *object, PyObject *unused)
     return list;
 }
 
+PyDoc_STRVAR(outputs_doc, "outputs($self)\n--\n\nThe number of each output in the listing.");
+
+static PyObject *program_outputs(PyObject *object, PyObject *unused)
+{
+    const program_object *self = (program_object *)object;
+    PyObject *tuple = PyTuple_New((Py_ssize_t)self->output_count);
+    (void)unused;
+    for (size_t i = 0; tuple != NULL && i < self->output_count; i++) {
+        PyObject *number = PyLong_FromSize_t(gd_program_output_at(self->program, i));
+        if (number == NULL)
+            Py_CLEAR(tuple);
+        else
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, number);
+    }
+    return tuple;
+}
+
 PyDoc_STRVAR(room_doc, "room($self)\n--\n\nBytes that a run works in, and number of steps.");
 
 static PyObject *program_room(PyObject *object, PyObject *unused)
@@ -357,6 +374,7 @@ static PyObject *program_room(PyObject *object, PyObject *unused)
 static PyMethodDef program_methods[] = {
     {"run", program_run, METH_O, run_doc},
     {"listing", program_listing, METH_NOARGS, listing_doc},
+    {"outputs", program_outputs, METH_NOARGS, outputs_doc},
     {"room", program_room, METH_NOARGS, room_doc},
     {NULL, NULL, 0, NULL},
 };

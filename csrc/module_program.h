@@ -23,15 +23,19 @@ typedef struct {
 /* The arrays of one run, owned until gd_inputs_release. */
 typedef struct {
     const void **data;     /* one for each input of the program */
-    PyArrayObject **array; /* the same, by reference */
+    PyArrayObject **array; /* the same, by reference; NULL for numbers */
+    float *narrow;         /* numbers that are read as float32 */
     size_t count;
+    void *memory;          /* NULL: the three stand in `small` */
+    const void *small[48];
 } gd_inputs;
 
 /* Borrow what the program reads from arrays by slot: float32 and float64 arrays of the declared
- * shape and strides as they are, other numbers converted. -1 with an exception, and nothing is
- * held. */
-int gd_inputs_take(const program_object *self, PyObject *const *arrays, size_t count,
-                   gd_inputs *inputs);
+ * shape and strides as they are, other numbers converted. Where the array of a slot is NULL its
+ * number stands in `numbers` (NULL: none), which must live as long as the inputs. -1 with an
+ * exception, a ValueError for another shape or type, and nothing is held. */
+int gd_inputs_take(const program_object *self, PyObject *const *arrays, const double *numbers,
+                   size_t count, gd_inputs *inputs);
 void gd_inputs_release(gd_inputs *inputs);
 
 /* A run for one caller at a time, and back; NULL with a MemoryError. */
@@ -44,7 +48,7 @@ int gd_program_raise(gd_run_status status);
 /* A new array for output i. */
 PyArrayObject *gd_program_output(const program_object *self, size_t i);
 
-extern PyType_Spec gd_program_spec;
+extern PyType_Spec gd_program_spec, gd_call_spec;
 extern PyMethodDef gd_program_methods[];
 
 #endif

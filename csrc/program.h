@@ -38,6 +38,8 @@ gd_program *gd_program_build(const gd_instruction *list, size_t count, const siz
                              size_t output_count);
 void gd_program_free(gd_program *program);
 
+/* The line of output i. */
+size_t gd_program_output_at(const gd_program *program, size_t i);
 size_t gd_program_input_count(const gd_program *program);
 const gd_program_input *gd_program_input_at(const gd_program *program, size_t i);
 
@@ -54,6 +56,9 @@ bool gd_program_list(const gd_program *program, size_t i, gd_program_line *line)
 /* Bytes that a run works in, and number of steps. */
 size_t gd_program_room(const gd_program *program);
 size_t gd_program_steps(const gd_program *program);
+
+/* Whether a run takes longer than handing over a lock. */
+bool gd_program_is_long(const gd_program *program);
 
 /* ---- Runs ------------------------------------------------------------------------------------ */
 

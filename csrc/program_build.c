@@ -30,6 +30,11 @@ void gd_program_free(gd_program *program)
     }
 }
 
+size_t gd_program_output_at(const gd_program *program, size_t i)
+{
+    return program->graph.output[i];
+}
+
 size_t gd_program_input_count(const gd_program *program)
 {
     return program->graph.input_count;
@@ -49,6 +54,17 @@ size_t gd_program_room(const gd_program *program)
 size_t gd_program_steps(const gd_program *program)
 {
     return program->step_count;
+}
+
+bool gd_program_is_long(const gd_program *program)
+{
+    enum { LONG = 8192 }; /* elements times calls: about 2 us */
+    size_t work = 0;
+    for (size_t s = 0; s < program->step_count; s++) {
+        const gd_step_plan *step = &program->step[s];
+        work += step->is_chain ? step->work : program->graph.node[step->node].size + LONG / 16;
+    }
+    return work >= LONG;
 }
 
 /* ---- Listing --------------------------------------------------------------------------------- */

@@ -302,6 +302,11 @@ static bool has_unit_stride(const gd_node *node)
     return node->view.stride[node->ndim - 1] == 1 || node->view.stride[node->ndim - 2] == 1;
 }
 
+static bool has_shape_of(const gd_node *a, const gd_node *b)
+{
+    return a->ndim == b->ndim && memcmp(a->shape, b->shape, a->ndim * sizeof *a->shape) == 0;
+}
+
 static size_t make_node(maker *m, const gd_instruction *x, const size_t *made)
 {
     gd_node node = blank(m, (int)x->op, x->real_size, x->ndim, x->shape, x->operand_count);
@@ -320,6 +325,8 @@ static size_t make_node(maker *m, const gd_instruction *x, const size_t *made)
         if (wants_c_order(node.op, k) && !gd_is_mapped(&node) && !matrix)
             node.operand[k] = in_c_order(m, node.operand[k]);
     }
+    if (node.op == GD_OP_reshape && has_shape_of(&node, &m->graph->node[node.operand[0]]))
+        return node.operand[0];
     if (is_view(node.op))
         return make_view(m, &node);
     for (size_t i = 0; node.op == GD_OP_input && i < node.ndim; i++)

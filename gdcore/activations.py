@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from gdcore import _core
+from gdcore._hooks import traced
 from gdcore._names import did_you_mean, no_attribute
 
 __all__ = ["Activation", "get", "log_softmax_along", "names", "prelu_grad", "softmax_along"]
@@ -136,6 +137,9 @@ class Activation:
             Where `out` has another shape or type than the result (the elementwise ones, at their
             default parameters, broadcast to it as ufuncs do).
         """
+        own = traced(z)
+        if own is not None:
+            return own.activate(self._spec, z, out)
         if self._ufunc is not None:
             return self._ufunc(z, out=out)
         y = _core.activate(self._spec, z)
@@ -347,6 +351,9 @@ def prelu_grad(dy: Any, z: Any, alpha: Any) -> tuple[Any, Any]:
 
 def _along(spec: tuple[int], name: str, z: Any, axis: int) -> Any:
     """Return a rowwise activation along an axis."""
+    own = traced(z)
+    if own is not None:
+        return own.activate_along(spec, name, z, axis)
     if axis == -1:
         y = _core.activate(spec, z)
         if y.ndim > 0:

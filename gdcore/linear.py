@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gdcore import _core, activations, losses
+from gdcore._hooks import traced
 
 __all__ = ["dense", "dense_grad", "linear_value_and_grad"]
 
@@ -59,6 +60,9 @@ def dense(
     array([[0.],
            [0.]])
     """
+    own = traced(X, W, b)
+    if own is not None:
+        return own.dense(X, W, b, _activation(activation), out, z_out)
     return _core.dense(X, W, b, _activation(activation), out=out, z_out=z_out)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdcore import _core
+from gdcore._hooks import traced
 from gdcore._names import did_you_mean, no_attribute
 
 __all__ = ["REDUCTIONS", "Loss", "get", "names"]
@@ -223,6 +224,9 @@ class Loss:
         ValueError
             Where shapes do not agree, or a class number is not one.
         """
+        own = traced(y_true, y_pred, sample_weight)
+        if own is not None:
+            return own.loss(self._spec, y_true, y_pred, sample_weight, self._reduction)
         return _core.loss(self._spec, y_true, y_pred, sample_weight, self._reduction, False)
 
     def value_and_grad(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

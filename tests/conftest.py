@@ -25,6 +25,7 @@ LEVEL_TESTS = (
     "activations",
     "clipping",
     "constraints",
+    "elementwise",
     "linear",
     "losses",
     "math",

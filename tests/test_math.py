@@ -1,4 +1,4 @@
-"""The functions of math.inc: accuracy, special values, any length and start, flags, levels.
+"""math.inc and math_trig.inc: accuracy, special values, any length and start, flags, levels.
 
 The reference for float32 is NumPy in float64, whose own error is below 1e-7 ULP of a float32; for
 float64 it is the C library in long double where that has 64 bits or more, and mpmath everywhere.
@@ -17,7 +17,9 @@ import pytest
 
 from gdcore import _core
 
-NAMES = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "softplus")
+NAMES = ("exp", "log", "log1p", "expm1", "tanh", "sigmoid", "softplus", "sin", "cos")
+TURNS = ("sin", "cos")
+TURNS_LIMIT = 2.0**20  # up to here they mean something
 
 # Largest error in ULP: float32 as measured over all 2^32 arguments, float64 over ten million with
 # some room. Without the fused multiply-add a few results differ, and with them two of the bounds.
@@ -29,9 +31,12 @@ FUSED = {
     "tanh": (1.46, 1.50),
     "sigmoid": (1.53, 1.55),
     "softplus": (1.60, 1.60),
+    "sin": (0.501, 0.79),
+    "cos": (0.501, 0.79),
 }
 UNFUSED = FUSED | {"log1p": (0.92, 0.92), "sigmoid": (1.69, 1.69)}
 PROMISED = {"exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 2, "sigmoid": 2, "softplus": 2.5}
+PROMISED |= dict.fromkeys(TURNS, 1)
 
 # Where a formula changes, or its result leaves the normal numbers.
 EDGES = (
@@ -39,6 +44,7 @@ EDGES = (
     *(0.5625, 0.6931472, 0.7071068, 1.0, 1.0397208, 1.4142136, 2.0, 9.0109, 10.0, 16.635532, 18.0),
     *(19.0615, 20.0, 36.7368, 38.0, 87.33654, 88.72284, 89.0, 103.97208, 104.0, 708.3964185322641),
     *(709.782712893384, 710.0, 745.1332191019411, 746.0),
+    *(0.7853981633974483, 1.5707963267948966, 2.356194490192345, 3.141592653589793, 1048575.0),
 )
 WIDE = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 precise = np.finfo(np.longdouble).nmant >= 63
@@ -115,6 +121,11 @@ def ordinary(dtype, count, rng):
     return (x * rng.choice([-1, 1], x.size)).astype(dtype)
 
 
+def reach(name, x):
+    """The arguments for which the function means something."""
+    return x[~(np.abs(x) > TURNS_LIMIT)] if name in TURNS else x
+
+
 def bound(name, dtype, isa):
     """What the level in force keeps."""
     return (UNFUSED if isa == "base" else FUSED)[name][dtype == np.float64]
@@ -151,7 +162,7 @@ def test_the_yardstick(y, true, error):
 @pytest.mark.parametrize("sample", [all_exponents, ordinary])
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_of_float32(name, sample, rng, isa):
-    x = sample(np.dtype(np.float32), 2**21, rng)
+    x = reach(name, sample(np.dtype(np.float32), 2**21, rng))
     error, at = worst(name, x, reference(name, x.astype(np.float64)))
     assert error <= bound(name, x.dtype, isa), f"at {at!r}"
 
@@ -160,13 +171,14 @@ def test_accuracy_of_float32(name, sample, rng, isa):
 @pytest.mark.parametrize("sample", [all_exponents, ordinary])
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_of_float64(name, sample, rng, isa):
-    x = sample(np.dtype(np.float64), 2**19, rng)
+    x = reach(name, sample(np.dtype(np.float64), 2**19, rng))
     error, at = worst(name, x, reference(name, x.astype(np.longdouble)))
     assert error <= bound(name, x.dtype, isa) + 0.002, f"at {at!r}"
 
 
 def domain(name, x):
     """The arguments with a finite logarithm, for the logarithms."""
+    x = reach(name, x)
     return x[{"log": x > 0, "log1p": x > -1}.get(name, np.isfinite(x))]
 
 
@@ -223,6 +235,8 @@ def special_values(name, dtype):
         "tanh": [*fixed, (inf, 1.0), (-inf, -1.0), (large, 1.0), (-large, -1.0), (30.0, 1.0)],
         "sigmoid": [*halves, *zeros, (inf, 1.0), (large, 1.0), (40.0, 1.0)],
         "softplus": [*zeros, (inf, inf), (large, large), (50.0, 50.0)],
+        "sin": fixed,
+        "cos": ones,
     }
     return [(nan, nan), (-nan, nan), *values[name]]
 
@@ -303,9 +317,35 @@ def test_flags(name, dtype, rng):
 
     special, _ = np.array(special_values(name, dtype), dtype).T
     everything = np.concatenate([np.repeat(special, 33), all_exponents(dtype, 2**16, rng)])
+    everything = reach(name, everything)
     grows = name in ("exp", "expm1")
     assert raised(everything[~(everything > 80)]) == 0
     assert raised(everything) == (overflow if grows else 0)
+
+
+def nearest_to_quarter_turns():
+    """The doubles up to 2^20 next to a multiple of pi/2, from the continued fraction of pi/2."""
+    found = set()
+    with mpmath.workdps(80):
+        for e in range(20):
+            rest = mpmath.ldexp(mpmath.pi / 2, 52 - e)  # m / k of the double m 2^(e - 52)
+            m, before = 1, 0
+            while m < 2**53:
+                found.update(j * m * 2.0 ** (e - 52) for j in range(1, 8) if 2**52 <= j * m < 2**53)
+                whole = int(mpmath.floor(rest))
+                m, before = whole * m + before, m
+                rest = 1 / (rest - whole)
+    return np.array(sorted(found))
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_accuracy_next_to_quarter_turns(name, isa):
+    x = nearest_to_quarter_turns()
+    with mpmath.workdps(80):
+        rest = [mpmath.mpf(value) / (mpmath.pi / 2) for value in x.tolist()]
+        assert min(abs(turns - mpmath.nint(turns)) for turns in rest) < 2.0**-60
+    errors = errors_by_mpmath(name, x, map(mpmath.mpf, _core.math(name, x).tolist()))
+    assert errors.max() <= bound(name, x.dtype, isa), f"at {x[errors.argmax()]!r}"
 
 
 DIGESTS = f"""

@@ -33,6 +33,21 @@ Function = Callable[..., Any]
 _ACTIVE: contextvars.ContextVar[Tape | None] = contextvars.ContextVar("gdcore_tape", default=None)
 
 
+def activate(tape: Tape) -> contextvars.Token[Tape | None]:
+    """Make a tape the one on which this thread or task records, until `deactivate`."""
+    return _ACTIVE.set(tape)
+
+
+def deactivate(token: contextvars.Token[Tape | None]) -> None:
+    """Go back to the tape of before."""
+    _ACTIVE.reset(token)
+
+
+def is_tracing(args: Sequence[Any], given: dict[str, Any]) -> bool:
+    """Whether a call is part of a trace: one is under way, or an argument is a traced value."""
+    return _ACTIVE.get() is not None or next(_traced_in([*args, *given.values()]), None) is not None
+
+
 # ---- One trace -----------------------------------------------------------------------------------
 
 

@@ -41,6 +41,8 @@ def as_value(like: Any, x: Any, dtype: np.dtype[Any] | None = None) -> Any:
             )
         return x if dtype is None else as_type(x, dtype)
     if isinstance(x, (int, float, np.generic)):
+        if isinstance(x, np.generic):
+            tape.scalars.append(x)
         if dtype is None:
             dtype = common_dtype([np.asarray(x)])
         return tape.constant(float(x), dtype)

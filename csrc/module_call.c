@@ -1,0 +1,471 @@
+/* module_call.c: the type gdcore._core.Call: a program with the arguments that it was traced for.
+ * A call compares its arguments and what the function found outside with those of the trace, runs,
+ * and returns the results as the function would: all in one step from Python. Where something
+ * differs it says NotImplemented, and Python traces anew. */
+#include "module_program.h"
+
+#include <numpy/arrayscalars.h>
+
+/* What an argument must be like, or a result be made of. A container's children follow it. */
+typedef enum {
+    AN_ARRAY,  /* argument: dtype, shape, strides; result: an array of the dtype */
+    A_NUMBER,  /* argument: of this type; result: a NumPy scalar of the dtype */
+    AN_OBJECT, /* argument: equal to this object; result: the object itself */
+    A_SEQUENCE,
+    A_DICT,
+} piece_kind;
+
+typedef struct {
+    piece_kind kind;
+    size_t slot;         /* of arguments: array of the program; of results: its output */
+    size_t count;        /* of children */
+    size_t next;         /* piece behind this one and its children */
+    PyObject *object;    /* dtype, type, the object, type of the sequence, keys */
+    int ndim;
+    npy_intp shape[GD_MAX_AXES], stride[GD_MAX_AXES]; /* strides in bytes */
+} piece;
+
+typedef struct {
+    PyObject_HEAD
+    program_object *program;
+    PyObject *description; /* what the pieces were read from: it owns their objects */
+    piece *argument, *result;
+    size_t argument_count, result_count;
+    size_t slots;          /* of arguments and captured arrays */
+    PyObject *captured;    /* tuple of (slot, array) */
+    PyObject *guards;      /* tuple of (cell, None, expected) and (dict, key, expected) */
+} call_object;
+
+/* ---- Reading pieces -------------------------------------------------------------------------- */
+
+static size_t count_pieces(PyObject *tuple)
+{
+    size_t count = 1;
+    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 4)
+        return count;
+    PyObject *children = PyTuple_GET_ITEM(tuple, 3);
+    for (Py_ssize_t i = 0; PyTuple_Check(children) && i < PyTuple_GET_SIZE(children); i++)
+        count += count_pieces(PyTuple_GET_ITEM(children, i));
+    return count;
+}
+
+static int read_axes(PyObject *tuple, piece *p)
+{
+    PyObject *shape = PyTuple_GET_ITEM(tuple, 3), *strides = PyTuple_GET_ITEM(tuple, 4);
+    p->ndim = (int)PyTuple_GET_SIZE(shape);
+    if (p->ndim > GD_MAX_AXES || PyTuple_GET_SIZE(strides) != p->ndim) {
+        PyErr_SetString(PyExc_ValueError, "an array of at most 8 axes is wanted");
+        return -1;
+    }
+    for (int i = 0; i < p->ndim; i++) {
+        p->shape[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, i));
+        p->stride[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(strides, i));
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* A tuple that a piece can be read from. */
+static bool is_piece(PyObject *tuple)
+{
+    return PyTuple_Check(tuple) && PyTuple_GET_SIZE(tuple) >= 3 && PyTuple_GET_SIZE(tuple) <= 5 &&
+           PyLong_Check(PyTuple_GET_ITEM(tuple, 0)) && PyLong_Check(PyTuple_GET_ITEM(tuple, 1));
+}
+
+/* (kind, slot, object) or (kind, slot, dtype, shape, strides) or (kind, 0, object, children). */
+static int read_piece(PyObject *tuple, size_t slots, piece *pieces, size_t *at)
+{
+    piece *p = &pieces[(*at)++];
+    if (!is_piece(tuple)) {
+        PyErr_Format(PyExc_TypeError, "a piece of a call is %R", tuple);
+        return -1;
+    }
+    p->kind = (piece_kind)PyLong_AsLong(PyTuple_GET_ITEM(tuple, 0));
+    p->slot = PyLong_AsSize_t(PyTuple_GET_ITEM(tuple, 1));
+    p->object = PyTuple_GET_ITEM(tuple, 2);
+    const bool has_slot = p->kind == AN_ARRAY || p->kind == A_NUMBER;
+    if (has_slot && p->slot >= slots)
+        PyErr_Format(PyExc_ValueError, "slot %zu of a call is one of %zu", p->slot, slots);
+    if (PyErr_Occurred() || (PyTuple_GET_SIZE(tuple) == 5 && read_axes(tuple, p) < 0))
+        return -1;
+    if (PyTuple_GET_SIZE(tuple) == 4) {
+        PyObject *children = PyTuple_GET_ITEM(tuple, 3);
+        p->count = (size_t)PyTuple_GET_SIZE(children);
+        for (size_t i = 0; i < p->count; i++)
+            if (read_piece(PyTuple_GET_ITEM(children, (Py_ssize_t)i), slots, pieces, at) < 0)
+                return -1;
+    }
+    p->next = *at;
+    return 0;
+}
+
+static piece *read_pieces(PyObject *tuple, size_t slots, size_t *count)
+{
+    size_t at = 0;
+    *count = count_pieces(tuple);
+    piece *pieces = gd_alloc(*count, sizeof *pieces);
+    if (pieces == NULL)
+        return (piece *)(void *)PyErr_NoMemory();
+    memset(pieces, 0, *count * sizeof *pieces);
+    if (read_piece(tuple, slots, pieces, &at) == 0)
+        return pieces;
+    gd_free(pieces);
+    return NULL;
+}
+
+/* The slot of a captured array, from (slot, array); SIZE_MAX with an exception. */
+static size_t slot_of(PyObject *pair)
+{
+    if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2)
+        return PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0));
+    PyErr_Format(PyExc_TypeError, "a captured array is %R; (slot, array) is wanted", pair);
+    return SIZE_MAX;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+static PyObject *call_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *program, *arguments, *captured, *guards, *results;
+    (void)keywords;
+    if (!PyArg_ParseTuple(args, "OO!O!O!O!:Call", &program, &PyTuple_Type, &arguments,
+                          &PyTuple_Type, &captured, &PyTuple_Type, &guards, &PyTuple_Type,
+                          &results))
+        return NULL;
+    PyObject *module = PyType_GetModule(type);
+    const gd_module_state *state = module != NULL ? PyModule_GetState(module) : NULL;
+    if (state == NULL || !Py_IS_TYPE(program, (PyTypeObject *)state->program_type))
+        return PyErr_Format(PyExc_TypeError, "Call() takes a Program first");
+    call_object *self = (call_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->program = (program_object *)Py_NewRef(program);
+    self->description = PyTuple_Pack(2, arguments, results);
+    self->captured = Py_NewRef(captured);
+    self->guards = Py_NewRef(guards);
+    self->slots = self->program->slots;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(captured); i++) {
+        const size_t slot = slot_of(PyTuple_GET_ITEM(captured, i));
+        self->slots = slot != SIZE_MAX && slot >= self->slots ? slot + 1 : self->slots;
+    }
+    self->slots += count_pieces(arguments); /* an argument that the program does not read has one */
+    self->argument = read_pieces(arguments, self->slots, &self->argument_count);
+    self->result = self->argument != NULL
+                       ? read_pieces(results, self->program->output_count, &self->result_count)
+                       : NULL;
+    if (self->description == NULL || self->result == NULL || PyErr_Occurred())
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int call_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    call_object *self = (call_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT((PyObject *)self->program);
+    Py_VISIT(self->description);
+    Py_VISIT(self->captured);
+    Py_VISIT(self->guards);
+    return 0;
+}
+
+static int call_clear(PyObject *object)
+{
+    call_object *self = (call_object *)object;
+    Py_CLEAR(self->program);
+    Py_CLEAR(self->description);
+    Py_CLEAR(self->captured);
+    Py_CLEAR(self->guards);
+    return 0;
+}
+
+static void call_dealloc(PyObject *object)
+{
+    call_object *self = (call_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    gd_free(self->argument);
+    gd_free(self->result);
+    call_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- Comparing ------------------------------------------------------------------------------- */
+
+/* What a call has gathered: borrowed arrays and numbers by slot. */
+typedef struct {
+    PyObject **array;
+    double *number;
+} gathered;
+
+static bool is_array_like(const piece *p, PyObject *value)
+{
+    if (!PyArray_CheckExact(value))
+        return false;
+    PyArrayObject *array = (PyArrayObject *)value;
+    if ((PyObject *)PyArray_DESCR(array) != p->object || PyArray_NDIM(array) != p->ndim)
+        return false;
+    for (int i = 0; i < p->ndim; i++)
+        if (PyArray_DIM(array, i) != p->shape[i] ||
+            (p->shape[i] > 1 && PyArray_STRIDE(array, i) != p->stride[i]))
+            return false;
+    return true;
+}
+
+/* 1 where a value is what the piece says, 0 where it is not, -1 with an exception. */
+static int matches(const call_object *self, size_t at, PyObject *value, const gathered *found);
+
+static int children_match(const call_object *self, size_t at, PyObject *value,
+                          const gathered *found)
+{
+    const piece *p = &self->argument[at];
+    size_t child = at + 1;
+    for (size_t i = 0; i < p->count; i++) {
+        PyObject *item;
+        if (p->kind == A_DICT)
+            item = PyDict_GetItemWithError(value, PyTuple_GET_ITEM(p->object, (Py_ssize_t)i));
+        else
+            item = PySequence_Fast_GET_ITEM(value, (Py_ssize_t)i);
+        if (item == NULL)
+            return PyErr_Occurred() ? -1 : 0;
+        const int status = matches(self, child, item, found);
+        if (status <= 0)
+            return status;
+        child = self->argument[child].next;
+    }
+    return 1;
+}
+
+static int matches(const call_object *self, size_t at, PyObject *value, const gathered *found)
+{
+    const piece *p = &self->argument[at];
+    switch (p->kind) {
+    case AN_ARRAY:
+        found->array[p->slot] = value;
+        return is_array_like(p, value);
+    case A_NUMBER:
+        if ((PyObject *)Py_TYPE(value) != p->object)
+            return 0;
+        found->number[p->slot] = PyFloat_AsDouble(value);
+        return found->number[p->slot] == -1 && PyErr_Occurred() ? -1 : 1;
+    case AN_OBJECT:
+        if (value == p->object)
+            return 1;
+        return Py_TYPE(value) == Py_TYPE(p->object) && !PyArray_Check(value)
+                   ? PyObject_RichCompareBool(value, p->object, Py_EQ)
+                   : 0;
+    case A_SEQUENCE:
+        return (PyObject *)Py_TYPE(value) == p->object &&
+                       (size_t)PySequence_Fast_GET_SIZE(value) == p->count
+                   ? children_match(self, at, value, found)
+                   : 0;
+    case A_DICT:
+        return PyDict_CheckExact(value) && (size_t)PyDict_Size(value) == p->count
+                   ? children_match(self, at, value, found)
+                   : 0;
+    }
+    return 0;
+}
+
+/* Whether closure cells and globals hold what they held at the trace. */
+static int guards_hold(const call_object *self)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->guards); i++) {
+        PyObject *guard = PyTuple_GET_ITEM(self->guards, i);
+        PyObject *place = PyTuple_GET_ITEM(guard, 0), *now;
+        if (PyCell_Check(place))
+            now = PyCell_GET(place);
+        else
+            now = PyDict_GetItemWithError(place, PyTuple_GET_ITEM(guard, 1));
+        if (now == NULL && PyErr_Occurred())
+            return -1;
+        if (now != PyTuple_GET_ITEM(guard, 2))
+            return 0;
+    }
+    return 1;
+}
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+/* Storage of the outputs: arrays, and for numbers a double each. */
+typedef struct {
+    PyArrayObject **array;
+    double *number;
+    void **data;
+} stored;
+
+static int make_storage(const call_object *self, stored *out)
+{
+    for (size_t i = 0; i < self->result_count; i++) {
+        const piece *p = &self->result[i];
+        if (p->kind == A_NUMBER) {
+            out->data[p->slot] = &out->number[p->slot];
+        } else if (p->kind == AN_ARRAY) {
+            out->array[p->slot] = gd_program_output(self->program, p->slot);
+            if (out->array[p->slot] == NULL)
+                return -1;
+            out->data[p->slot] = PyArray_DATA(out->array[p->slot]);
+        }
+    }
+    return 0;
+}
+
+static PyObject *number_of(const call_object *self, const piece *p, const stored *out)
+{
+    float narrow;
+    memcpy(&narrow, &out->number[p->slot], sizeof narrow);
+    const bool is_narrow = self->program->output_type[p->slot] == NPY_FLOAT32;
+    const double value = is_narrow ? (double)narrow : out->number[p->slot];
+    const int type = ((PyArray_Descr *)p->object)->type_num;
+    if (type == NPY_BOOL)
+        return Py_NewRef(value != 0 ? PyArrayScalar_True : PyArrayScalar_False);
+    if (type == NPY_FLOAT32 || type == NPY_FLOAT64)
+        return gd_scalar(value, type);
+    npy_int64 whole = (npy_int64)value;
+    return PyArray_Scalar(&whole, (PyArray_Descr *)p->object, NULL);
+}
+
+static PyObject *result_of(const call_object *self, size_t at, const stored *out);
+
+static PyObject *container_of(const call_object *self, size_t at, const stored *out)
+{
+    const piece *p = &self->result[at];
+    const bool is_list = p->object == (PyObject *)&PyList_Type;
+    PyObject *made = p->kind == A_DICT ? PyDict_New()
+                     : is_list         ? PyList_New((Py_ssize_t)p->count)
+                                       : PyTuple_New((Py_ssize_t)p->count);
+    size_t child = at + 1;
+    for (size_t i = 0; made != NULL && i < p->count; i++, child = self->result[child].next) {
+        PyObject *item = result_of(self, child, out);
+        if (item == NULL) {
+            Py_CLEAR(made);
+        } else if (p->kind == A_DICT) {
+            if (PyDict_SetItem(made, PyTuple_GET_ITEM(p->object, (Py_ssize_t)i), item) < 0)
+                Py_CLEAR(made);
+            Py_DECREF(item);
+        } else if (is_list) {
+            PyList_SET_ITEM(made, (Py_ssize_t)i, item);
+        } else {
+            PyTuple_SET_ITEM(made, (Py_ssize_t)i, item);
+        }
+    }
+    return made;
+}
+
+static PyObject *result_of(const call_object *self, size_t at, const stored *out)
+{
+    const piece *p = &self->result[at];
+    switch (p->kind) {
+    case AN_ARRAY: {
+        PyArrayObject *array = out->array[p->slot];
+        if (((PyArray_Descr *)p->object)->type_num == PyArray_TYPE(array))
+            return Py_NewRef((PyObject *)array);
+        return PyArray_CastToType(array, (PyArray_Descr *)Py_NewRef(p->object), 0);
+    }
+    case A_NUMBER: return number_of(self, p, out);
+    case AN_OBJECT: return Py_NewRef(p->object);
+    default: return container_of(self, at, out);
+    }
+}
+
+/* ---- The call -------------------------------------------------------------------------------- */
+
+/* Gather the arrays of arguments and captured ones; 1, 0 where something differs, or -1. */
+static int gather(const call_object *self, PyObject *args, const gathered *found)
+{
+    int status = guards_hold(self);
+    if (status == 1)
+        status = matches(self, 0, args, found);
+    for (Py_ssize_t i = 0; status == 1 && i < PyTuple_GET_SIZE(self->captured); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(self->captured, i);
+        found->array[PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0))] = PyTuple_GET_ITEM(pair, 1);
+    }
+    return status;
+}
+
+static int run_program(const call_object *self, const gathered *found, stored *out)
+{
+    program_object *program = self->program;
+    gd_inputs inputs;
+    if (gd_inputs_take(program, (PyObject *const *)found->array, found->number, self->slots,
+                       &inputs) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_ValueError))
+            return -1;
+        PyErr_Clear(); /* a captured array has changed its shape or type */
+        return 0;
+    }
+    gd_run *run = make_storage(self, out) == 0 ? gd_program_run_take(program) : NULL;
+    int status = -1;
+    if (run != NULL) {
+        gd_run_status ended;
+        PyThreadState *saved = gd_program_is_long(program->program) ? PyEval_SaveThread() : NULL;
+        ended = gd_run_once(run, inputs.data, out->data);
+        if (saved != NULL)
+            PyEval_RestoreThread(saved);
+        gd_program_run_give(program, run);
+        status = gd_program_raise(ended) == 0 ? 1 : -1;
+    }
+    gd_inputs_release(&inputs);
+    return status;
+}
+
+PyDoc_STRVAR(call_doc, "__call__($self, args)\n--\n\nThe results for a tuple of arguments; "
+                       "NotImplemented where they, or what was found outside, have changed.");
+
+static PyObject *answer(const call_object *self, PyObject *args, const gathered *found,
+                        stored *out)
+{
+    int status = gather(self, args, found);
+    if (status == 1)
+        status = run_program(self, found, out);
+    if (status < 0)
+        return NULL;
+    return status == 1 ? result_of(self, 0, out) : Py_NewRef(Py_NotImplemented);
+}
+
+static PyObject *call_call(PyObject *object, PyObject *args)
+{
+    enum { WORDS = 160 }; /* of 8 bytes, on the stack: a call of few arrays takes no memory */
+    const call_object *self = (call_object *)object;
+    const size_t in = self->slots, results = self->program->output_count;
+    const size_t words = 2 * in + 3 * results;
+    double small[WORDS], *room;
+    if (!PyTuple_Check(args))
+        return PyErr_Format(PyExc_TypeError, "a tuple of arguments is wanted");
+    room = words <= WORDS ? small : gd_alloc(words, sizeof *room);
+    if (room == NULL)
+        return PyErr_NoMemory();
+    memset(room, 0, words * sizeof *room);
+    const gathered found = {(PyObject **)(void *)(room + in), room};
+    stored out = {(PyArrayObject **)(void *)(room + 2 * in + results), room + 2 * in,
+                  (void **)(void *)(room + 2 * in + 2 * results)};
+    PyObject *result = answer(self, args, &found, &out);
+    for (size_t i = 0; i < results; i++)
+        Py_XDECREF(out.array[i]);
+    if (room != small)
+        gd_free(room);
+    return result;
+}
+
+static PyMethodDef call_methods[] = {
+    {"call", call_call, METH_O, call_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot call_slots[] = {
+    {Py_tp_doc, "Call(program, arguments, captured, guards, results)\n--\n\nA program with the "
+                "arguments that it was traced for."},
+    {Py_tp_new, call_new},
+    {Py_tp_dealloc, call_dealloc},
+    {Py_tp_traverse, call_traverse},
+    {Py_tp_clear, call_clear},
+    {Py_tp_methods, call_methods},
+    {0, NULL},
+};
+
+PyType_Spec gd_call_spec = {
+    .name = "gdcore._core.Call",
+    .basicsize = sizeof(call_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = call_slots,
+};
