@@ -193,6 +193,17 @@ enum {
     GD_MATHS
 };
 
+/* What a sweep asks of runs that go side by side (watch.inc); losses are reals. */
+typedef struct {
+    size_t (*going)(size_t n, const void *loss, const double *norm, const double *limit);
+    void (*loss)(size_t n, const void *loss, const void *before, bool count, void *best,
+                 double *rises);
+    void (*largest)(size_t n, const void *loss, const double *norm, void *largest,
+                    double *largest_norm);
+    void (*slope)(size_t n, const void *g, double *norm);
+    bool (*moved)(size_t n, size_t stride, const void *x, const void *start);
+} gd_watch_kernels;
+
 /* Matrix products: see linear.h for the contracts. */
 struct gd_linear_kernels;
 
@@ -208,6 +219,7 @@ typedef struct {
     gd_unit_kernels units;
     const struct gd_linear_kernels *linear;
     gd_math_fn *math[GD_MATHS];
+    gd_watch_kernels watch;
     gd_map_fn *map[GD_OPS]; /* NULL where an instruction is not of kind MAP */
 } gd_kernels;
 

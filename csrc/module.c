@@ -202,6 +202,7 @@ static int module_exec(PyObject *module)
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_constraint_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_program_methods) < 0 ||
+                   PyModule_AddFunctions(module, gd_descent_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0
                ? -1
                : 0;

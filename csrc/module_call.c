@@ -383,30 +383,30 @@ static int gather(const call_object *self, PyObject *args, const gathered *found
     return status;
 }
 
-static int run_program(const call_object *self, const gathered *found, stored *out)
+/* The inputs for what has been gathered: 1, 0 where a captured array has changed, or -1. */
+static int take_inputs(const call_object *self, const gathered *found, gd_inputs *inputs)
+{
+    if (gd_inputs_take(self->program, (PyObject *const *)found->array, found->number, self->slots,
+                       inputs) == 0)
+        return 1;
+    if (!PyErr_ExceptionMatches(PyExc_ValueError))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+static int run_program(const call_object *self, gd_inputs *inputs, stored *out)
 {
     program_object *program = self->program;
-    gd_inputs inputs;
-    if (gd_inputs_take(program, (PyObject *const *)found->array, found->number, self->slots,
-                       &inputs) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_ValueError))
-            return -1;
-        PyErr_Clear(); /* a captured array has changed its shape or type */
-        return 0;
-    }
     gd_run *run = make_storage(self, out) == 0 ? gd_program_run_take(program) : NULL;
-    int status = -1;
-    if (run != NULL) {
-        gd_run_status ended;
-        PyThreadState *saved = gd_program_is_long(program->program) ? PyEval_SaveThread() : NULL;
-        ended = gd_run_once(run, inputs.data, out->data);
-        if (saved != NULL)
-            PyEval_RestoreThread(saved);
-        gd_program_run_give(program, run);
-        status = gd_program_raise(ended) == 0 ? 1 : -1;
-    }
-    gd_inputs_release(&inputs);
-    return status;
+    if (run == NULL)
+        return -1;
+    PyThreadState *saved = gd_program_is_long(program->program) ? PyEval_SaveThread() : NULL;
+    const gd_run_status ended = gd_run_once(run, inputs->data, out->data);
+    if (saved != NULL)
+        PyEval_RestoreThread(saved);
+    gd_program_run_give(program, run);
+    return gd_program_raise(ended);
 }
 
 PyDoc_STRVAR(call_doc, "__call__($self, args)\n--\n\nThe results for a tuple of arguments; "
@@ -415,12 +415,40 @@ PyDoc_STRVAR(call_doc, "__call__($self, args)\n--\n\nThe results for a tuple of 
 static PyObject *answer(const call_object *self, PyObject *args, const gathered *found,
                         stored *out)
 {
+    gd_inputs inputs;
     int status = gather(self, args, found);
     if (status == 1)
-        status = run_program(self, found, out);
-    if (status < 0)
-        return NULL;
-    return status == 1 ? result_of(self, 0, out) : Py_NewRef(Py_NotImplemented);
+        status = take_inputs(self, found, &inputs);
+    if (status <= 0)
+        return status < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    status = run_program(self, &inputs, out);
+    gd_inputs_release(&inputs);
+    return status < 0 ? NULL : result_of(self, 0, out);
+}
+
+program_object *gd_call_program(PyObject *call)
+{
+    return ((call_object *)call)->program;
+}
+
+int gd_call_inputs(PyObject *call, PyObject *args, gd_inputs *inputs)
+{
+    const call_object *self = (call_object *)call;
+    double *room = gd_alloc(2 * self->slots, sizeof *room);
+    if (room == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(room, 0, 2 * self->slots * sizeof *room);
+    const gathered found = {(PyObject **)(void *)(room + self->slots), room};
+    int status = gather(self, args, &found);
+    if (status == 1)
+        status = take_inputs(self, &found, inputs);
+    if (status == 1)
+        inputs->kept = room; /* the inputs point to numbers in it */
+    else
+        gd_free(room);
+    return status;
 }
 
 static PyObject *call_call(PyObject *object, PyObject *args)

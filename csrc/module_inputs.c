@@ -76,7 +76,7 @@ static int make_room(size_t count, gd_inputs *inputs)
 {
     enum { POINTERS = 3 }; /* for each input: data, array, a number */
     inputs->count = 0;
-    inputs->memory = NULL;
+    inputs->memory = inputs->kept = NULL;
     const void **room = inputs->small;
     if (count * POINTERS > sizeof inputs->small / sizeof *inputs->small) {
         room = inputs->memory = gd_alloc(count, POINTERS * sizeof *room);
@@ -135,6 +135,7 @@ void gd_inputs_release(gd_inputs *inputs)
     for (size_t i = 0; i < inputs->count; i++)
         Py_XDECREF(inputs->array[i]);
     gd_free(inputs->memory);
+    gd_free(inputs->kept);
     inputs->count = 0;
-    inputs->memory = NULL;
+    inputs->memory = inputs->kept = NULL;
 }

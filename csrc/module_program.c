@@ -260,7 +260,7 @@ PyDoc_STRVAR(run_doc, "run($self, arrays)\n--\n\nThe outputs, a list of new arra
 static PyObject *program_run(PyObject *object, PyObject *arrays)
 {
     program_object *self = (program_object *)object;
-    gd_inputs inputs = {.count = 0, .memory = NULL};
+    gd_inputs inputs = {.count = 0, .memory = NULL, .kept = NULL};
     gd_run *run = NULL;
     PyObject *outputs = NULL;
     PyObject *list = PySequence_Tuple(arrays);

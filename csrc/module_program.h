@@ -26,6 +26,7 @@ typedef struct {
     PyArrayObject **array; /* the same, by reference; NULL for numbers */
     float *narrow;         /* numbers that are read as float32 */
     size_t count;
+    void *kept;            /* where the numbers stand, if that is theirs to free */
     void *memory;          /* NULL: the three stand in `small` */
     const void *small[48];
 } gd_inputs;
@@ -45,10 +46,15 @@ void gd_program_run_give(program_object *self, gd_run *run);
 /* Raise what a run's status says; -1, or 0 where all went well. */
 int gd_program_raise(gd_run_status status);
 
+/* Of a Call: its program; and the inputs for a tuple of arguments: 1, 0 where they differ from
+ * those of the trace and nothing is held, -1 with an exception. */
+program_object *gd_call_program(PyObject *call);
+int gd_call_inputs(PyObject *call, PyObject *args, gd_inputs *inputs);
+
 /* A new array for output i. */
 PyArrayObject *gd_program_output(const program_object *self, size_t i);
 
 extern PyType_Spec gd_program_spec, gd_call_spec;
-extern PyMethodDef gd_program_methods[];
+extern PyMethodDef gd_program_methods[], gd_descent_methods[];
 
 #endif

@@ -66,6 +66,7 @@ bool gd_program_is_long(const gd_program *program);
 typedef struct gd_run gd_run;
 gd_run *gd_run_open(const gd_program *program, size_t threads);
 void gd_run_close(gd_run *run);
+const gd_program *gd_run_program(const gd_run *run);
 
 typedef enum {
     GD_RUN_DONE,

@@ -170,6 +170,11 @@ void gd_run_close(gd_run *run)
         gd_free(run->memory);
 }
 
+const gd_program *gd_run_program(const gd_run *run)
+{
+    return run->program;
+}
+
 gd_run_status gd_run_once(gd_run *run, const void *const *inputs, void *const *outputs)
 {
     const gd_program *program = run->program;

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdcore._containers import flat
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -97,7 +99,8 @@ def numbered(results: Any) -> dict[str, Any]:
 
 def points_of(points: Any, name: str, axes: int | None = None) -> Float64Array:
     """Return the points of a descent as an array (n, 1) or (n, 2); `axes` asks for one of them."""
-    points = getattr(points, "path", points)
+    if hasattr(points, "path"):
+        points = _recorded(points.path, name)
     if isinstance(points, tuple) and all(isinstance(column, np.ndarray) for column in points):
         points = np.stack(points, axis=-1)
     visited = real_array(points, name)
@@ -113,6 +116,17 @@ def points_of(points: Any, name: str, axes: int | None = None) -> Float64Array:
     if not np.isfinite(visited).all(axis=1).any():
         raise ValueError(f"the path of {name!r} has no finite point; accepted is at least one")
     return visited
+
+
+def _recorded(path: Any, name: str) -> Any:
+    """Return the path of a result; of containers all coordinates side by side."""
+    if path is None:
+        raise ValueError(f"the descent {name!r} was run with record=0; record=1 keeps its path")
+    if not isinstance(path, tuple | list | dict) or not any(
+        isinstance(column, np.ndarray) for _, column in flat(path)
+    ):
+        return path
+    return np.concatenate([column.reshape(len(column), -1) for _, column in flat(path)], axis=1)
 
 
 def series_of(h: Any) -> dict[str, Float64Array]:

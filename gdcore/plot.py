@@ -53,7 +53,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["Display", "contour", "curve", "history", "path", "schedule", "surface"]
+    from gdcore._sweep import Sweep
+
+__all__ = [
+    "Display",
+    "basins",
+    "contour",
+    "curve",
+    "history",
+    "path",
+    "schedule",
+    "surface",
+    "sweep",
+]
 
 _NAME_WIDTH = 60  # characters of a line in a title or legend
 
@@ -144,8 +156,8 @@ def path(
         The points in order, of shape (n,), (n, 1) or (n, 2); of a result its ``path`` is taken.
     f : callable, optional
         The function: f(x) in one dimension; in two f(x, y), or f(p) if it has a single argument.
-        Without it points of one dimension stand at the result's losses, or against their number;
-        points of two dimensions stand on bare axes.
+        A result of `minimize` or `maximize` knows its own. Without it points of one dimension stand
+        at the result's losses, or against their number; those of two stand on bare axes.
     xlim, ylim : (float, float), optional
         Limits of the axes; by default what the finite points fill, with a margin.
     ax : matplotlib.axes.Axes, optional
@@ -167,6 +179,7 @@ def path(
     Display(function, descent, descent start, descent end)
     """
     visited = points_of(points, label)
+    f = getattr(points, "_ground", None) if f is None else f
     limits = [
         None if lim is None else limits_of(lim, name)
         for lim, name in ((xlim, "xlim"), (ylim, "ylim"))
@@ -417,6 +430,75 @@ def schedule(s: Any, steps: int, ax: Axes | None = None) -> Display:
         ax.set_title("")
         add_legend(ax)
     return Display(ax, {"rate": line})
+
+
+def sweep(g: Sweep, ax: Axes | None = None) -> Display:
+    """Draw a sweep over one or two arrays.
+
+    Over one: the end points against the starts where these are numbers, else f at the end, with a
+    colour for each verdict. Over two: f at the end as a map. Axes are logarithmic where their
+    values are positive and span more than three decades.
+
+    Parameters
+    ----------
+    g : Sweep
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    Display
+        With the dots of each verdict by its word, or the map as "function".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `g` is no sweep, or over no array or more than two.
+
+    Examples
+    --------
+    >>> from gdcore._sweep import sweep
+    >>> from matplotlib.figure import Figure
+    >>> g = sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
+    >>> gd.plot.sweep(g, ax=Figure().subplots())
+    Display(converged)
+    """
+    from gdcore._pictures_descent import draw_sweep
+
+    return draw_sweep(g, ax)
+
+
+def basins(g: Sweep, ax: Axes | None = None) -> Display:
+    """Draw which starts lead to which end point, in one or two coordinates.
+
+    In one coordinate each start stands below its end point; in two each start has the colour of
+    its end point, which is a star. Starts that lead to none are grey.
+
+    Parameters
+    ----------
+    g : Sweep
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    Display
+        With the dots of each basin, "basin 0", ..., and "no basin".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `g` is no sweep, or its starts have more than two coordinates.
+
+    Examples
+    --------
+    >>> from gdcore._sweep import sweep
+    >>> from matplotlib.figure import Figure
+    >>> g = sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
+    >>> gd.plot.basins(g, ax=Figure().subplots())
+    Display(basin 0, basin 1)
+    """
+    from gdcore._pictures_descent import draw_basins
+
+    return draw_basins(g, ax)
 
 
 def _path_on_line(
