@@ -211,7 +211,8 @@ static PyObject *descend(PyObject *module, PyObject *args)
     if (known <= 0)
         return known < 0 ? NULL : Py_NewRef(Py_False);
     a.self->busy = true;
-    if (a.self->arrays == NULL && gd_optimizer_bind(a.self, params) < 0)
+    const bool first_step = a.self->arrays == NULL, stateless = a.self->state == NULL;
+    if (first_step && gd_optimizer_bind(a.self, params) < 0)
         goto done;
     if (check_arrays(a.self, a.program) < 0 ||
         read_descent(&a, outputs, start, path, &d) < 0)
@@ -225,6 +226,11 @@ static PyObject *descend(PyObject *module, PyObject *args)
         goto done;
     result = Py_NewRef(Py_True);
 done:
+    if (first_step && d.done == 0) { /* no step was taken: the optimizer belongs to nobody yet */
+        gd_optimizer_unbind(a.self);
+        if (stateless)
+            Py_CLEAR(a.self->state);
+    }
     a.self->busy = false;
     gd_free(a.outputs);
     gd_inputs_release(&a.inputs);

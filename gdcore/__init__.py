@@ -43,30 +43,53 @@ from gdcore.linear import dense, dense_grad, linear_value_and_grad
 
 if TYPE_CHECKING:
     from gdcore import constraints, datasets, initializers, plot, schedules
+    from gdcore._diagnose import diagnose
+    from gdcore._sweep import sweep
+    from gdcore.autodiff import (
+        UntraceableError,
+        check_grad,
+        compile,
+        grad,
+        hessian,
+        hvp,
+        jacobian,
+        value_and_grad,
+    )
+    from gdcore.descent import maximize, minimize
     from gdcore.optimizers import *  # noqa: F403 - every optimizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NonFiniteError",
+    "UntraceableError",
     "activations",
     "celu",
+    "check_grad",
+    "compile",
     "constraints",
     "datasets",
     "dense",
     "dense_grad",
+    "diagnose",
     "elu",
     "gelu",
     "gelu_tanh",
     "get_num_threads",
+    "grad",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "hessian",
+    "hvp",
     "initializers",
+    "jacobian",
     "leaky_relu",
     "linear_value_and_grad",
     "log_softmax",
     "losses",
+    "maximize",
+    "minimize",
     "mish",
     "optimizers",
     "plot",
@@ -82,7 +105,9 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "sweep",
     "tanh",
+    "value_and_grad",
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
@@ -121,15 +146,29 @@ globals().update({name: getattr(optimizers, name) for name in optimizers.AT_ONCE
 
 # Imported at first use: their dataclasses are half of the time of `import gdcore`.
 _LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
+# Functions by the module that has them, imported at first use too.
+_FUNCTIONS = {
+    **dict.fromkeys(
+        ("UntraceableError", "check_grad", "compile", "grad", "hessian", "hvp", "jacobian"),
+        "gdcore.autodiff",
+    ),
+    "value_and_grad": "gdcore.autodiff",
+    "diagnose": "gdcore._diagnose",
+    "maximize": "gdcore.descent",
+    "minimize": "gdcore.descent",
+    "sweep": "gdcore._sweep",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"gdcore.{name}")
+    if name in _FUNCTIONS:
+        return globals().setdefault(name, getattr(importlib.import_module(_FUNCTIONS[name]), name))
     if name in optimizers.__all__:
         return globals().setdefault(name, getattr(optimizers, name))
     raise no_attribute(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *optimizers.__all__})
+    return sorted({*globals(), *_LATER, *_FUNCTIONS, *optimizers.__all__})

@@ -53,14 +53,32 @@ class Objective:
         self.kind: Any = np.float64
         self.nfev = 0
         self.remark = ""
+        self.compiled: Any = None
+        if grad is None:
+            self.compiled = _compiled(f, self._numbers(), self.call_arguments(), sign)
         self._evaluator = evaluator(f, self.args, variables.apart, grad)
         self._plain, self._returns_pair = Adapted(f), grad is True
         self._seen: list[bytes] = []
+
+    def _numbers(self) -> Any:
+        """Return the positions of the arguments of f that are variables."""
+        return tuple(range(len(self.variables.params))) if self.variables.apart else 0
+
+    def call_arguments(self) -> tuple[Any, ...]:
+        """Return what a compiled f is called with: the variables' own arrays, and `args`."""
+        params = self.variables.params
+        return (*params, *self.args) if self.variables.apart else (params, *self.args)
 
     def evaluate(self) -> float:
         """Evaluate where the variables are; no warning is emitted, f may be not finite."""
         self.nfev += 1
         self.remark = ""
+        if self.compiled is not None:
+            value, grads = self.compiled(*self.call_arguments())
+            self.kind, self.value = type(value), float(value)
+            for mine, (_, _, found) in zip(self.arrays, paired(self.grads, grads), strict=True):
+                np.copyto(mine, found)
+            return self.value
         try:
             with np.errstate(all="ignore"):
                 value, grads = self._evaluator(self.variables)
@@ -206,6 +224,28 @@ def _differentiated(f: Any, args: tuple[Any, ...], apart: bool) -> Evaluator:
         return pair
 
     return evaluate
+
+
+def _compiled(f: Any, argnums: Any, arguments: tuple[Any, ...], sign: float) -> Any:
+    """Return f's compiled value and gradient, times `sign`; None where f has to be traced anew.
+
+    That is where it branches on values, does what can be traced only, or is not the same function
+    at each call.
+    """
+    from gdcore.autodiff._compile import Compiled, ImpureError, compile
+    from gdcore.autodiff._errors import UntraceableError
+
+    fast = compile(f)
+    if sign < 0:
+        plain = fast.function
+        fast = Compiled(lambda *args: -plain(*args), of=plain)
+    both = fast._derivative(argnums, False)
+    try:
+        with np.errstate(all="ignore"):
+            both._entry_for(arguments)
+    except (UntraceableError, ImpureError):
+        return None
+    return both
 
 
 def _pair(f: Any, args: tuple[Any, ...]) -> Evaluator:

@@ -117,7 +117,7 @@ class Sweep:
         What each run was: "start", "lr" (of the first step), "momentum" (NaN for a rule without),
         "steps". What became of it: "x" (as the starts: (runs,), (runs, d), or a tuple of them),
         "fun" (f at x), "nit" (steps done), "steps_to_tol" (the first step with gradient norm at
-        most gtol, else -1), "verdict" (see `gdcore.diagnose.diagnose`), "basin" (number of the end
+        most gtol, else -1), "verdict" (see `gdcore.diagnose`), "basin" (number of the end
         point among the distinct ones of the runs that converged, in order of appearance; -1 where
         the run did not end in one). End points are one where they differ in no coordinate by more
         than a hundredth of the range of the starts (of starts and ends, where all start alike).

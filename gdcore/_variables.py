@@ -97,7 +97,11 @@ class Variables:
     def stacked(self, points: Sequence[Arrays]) -> Any:
         """Return points one behind the other, along a new first axis of each array."""
         columns = zip(*points, strict=True)
-        return rebuilt(self._like, iter([np.stack(column) for column in columns]))
+        return self.joined([np.stack(column) for column in columns])
+
+    def joined(self, arrays: Iterable[NDArray[Any]]) -> Any:
+        """Return arrays in the structure of the starting point."""
+        return rebuilt(self._like, iter(arrays))
 
     def are_finite(self) -> bool:
         """Whether every element is."""

@@ -113,7 +113,7 @@ def statistics(
 
 
 def verdicts(stats: RunStatistics, tolerance: float = TOLERANCE) -> NDArray[np.str_]:
-    """Return the verdict of each run; the rules stand at `gdcore.diagnose.diagnose`."""
+    """Return the verdict of each run; the rules stand at `gdcore.diagnose`."""
     s = RunStatistics(*(np.asarray(field) for field in stats))
     with np.errstate(all="ignore"):
         cases = _cases(s, tolerance)

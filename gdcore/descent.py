@@ -14,6 +14,7 @@ import numpy as np
 from gdcore._closure import ClosureOptimizer
 from gdcore._composed import fresh
 from gdcore._ema import EMA
+from gdcore._native import Entry, History, descend
 from gdcore._objective import Objective
 from gdcore._optimizer import Optimizer, as_number, unknown_name
 from gdcore._result import DescentResult, Ending, IntermediateResult, Reason
@@ -180,7 +181,9 @@ def _optimize(sign: float, given: dict[str, Any]) -> DescentResult:
     objective = Objective(given["f"], given["args"], variables, given["grad"], sign)
     descent = Descent(objective, optimizer, limits, _caller(given["callback"]))
     try:
-        reason = _descend_step_by_step(descent)
+        reason = descend(descent)
+        if reason is None:
+            reason = _descend_step_by_step(descent)
     except KeyboardInterrupt as interrupt:
         descent.settle()
         interrupt.result = descent.result(Reason.INTERRUPT)  # type: ignore[attr-defined]
@@ -298,7 +301,8 @@ class Descent:
         self.points: list[tuple[int, Arrays]] = []  # (step, x)
         self.last = self.variables.copies()  # x of the last completed step
         # (f, gradient norm, rate of the step, t of the optimizer) at the start and after each step
-        self.log: list[tuple[float, float, float, int]] = []
+        self.log: list[Entry] | History = []
+        self.stack: list[Arrays] = []  # the points of the core's loop, along first axes
         self._lr = math.nan
 
     @property
@@ -341,6 +345,7 @@ class Descent:
         if record and number % record == 0:
             self.points.append((number, self.variables.copies()))
         lr = self._lr if self.searches or not number else float(self.innermost._rates()[0])
+        assert isinstance(self.log, list)
         self.log.append((self.objective.value, norm, lr, self.innermost.t))
 
     def reason(self, elapsed: float) -> Reason | None:
@@ -409,7 +414,7 @@ class Descent:
             objective.evaluate()
         elif self.searches:
             objective.evaluate_if_moved()
-        losses, norms, lrs, _ = np.array(self.log).T
+        losses, norms, lrs = self._columns()
         if reason is not Reason.NONFINITE and not objective.variables.are_finite():
             reason = Reason.NONFINITE
         asked = limits.gtol is not None or limits.ftol is not None
@@ -431,10 +436,21 @@ class Descent:
             _ground=objective.on_coordinates,
         )
 
+    def _columns(self) -> tuple[Any, Any, Any]:
+        """Return values, norms and rates of all points."""
+        if isinstance(self.log, History):
+            return self.log.columns()
+        losses, norms, lrs, _ = np.array(self.log).T
+        return losses, norms, lrs
+
     def _path(self) -> Any:
         """Return the recorded points with the last one, None where none are wanted."""
         if not self.limits.record:
             return None
+        if self.stack:
+            last = [] if self.nit % self.limits.record == 0 else [[a[None] for a in self.last]]
+            parts = zip(*self.stack, *last, strict=True)
+            return self.variables.joined([np.concatenate(part) for part in parts])
         points = [point for _, point in self.points]
         if self.points[-1][0] != self.nit:
             points.append(self.last)

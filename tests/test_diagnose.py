@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gdcore as gd
 from gdcore._verdicts import WORDS, RunStatistics, statistics, verdicts
 from gdcore.descent import maximize, minimize
-from gdcore.diagnose import Diagnosis, diagnose
+from gdcore._diagnose import Diagnosis, diagnose
 
 
 def sextic(x):

@@ -12,7 +12,7 @@ import pytest
 import gdcore as gd
 from gdcore._sweep import Sweep, _basins, _one_by_one, _plan, sweep
 from gdcore.descent import minimize
-from gdcore.diagnose import diagnose
+from gdcore._diagnose import diagnose
 
 
 def sextic(x):

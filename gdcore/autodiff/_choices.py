@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from gdcore.autodiff import _primitives as p
 from gdcore.autodiff._errors import untraceable
 from gdcore.autodiff._indexing import take_along_axis, take_at
 from gdcore.autodiff._operands import as_real, concrete, first_traced, is_traced, lift, refuse
+from gdcore.autodiff._reductions import axes_of, with_axes
 from gdcore.autodiff._shapes import concatenate, part
 from gdcore.autodiff._tape import BOOL
 from gdcore.autodiff._ufuncs import promoted
@@ -50,9 +52,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     return y
 
 
-def clip(
-    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **settings: Any
-) -> Any:
+def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **settings: Any) -> Any:
     """Return values between bounds; the derivative is 1 on a bound too."""
     low, high = settings.pop("min", a_min), settings.pop("max", a_max)
     refuse("clip", out=out, **settings)
@@ -118,7 +118,7 @@ def sort(
 
 def median(
     a: Any,
-    axis: int | None = None,
+    axis: Any = None,
     out: Any = None,
     overwrite_input: bool = False,
     keepdims: Any = False,
@@ -126,24 +126,23 @@ def median(
     """Return the middle element, or the mean of the middle two; they are looked at."""
     refuse("median", out=out)
     x = as_real(lift(a))
-    ndim, along = len(x.shape), 0 if axis is None else axis
-    ordered = sort(x, axis)
-    n = ordered.shape[along]
+    axes = axes_of(x, axis)
+    rest = [i for i in range(len(x.shape)) if i not in axes]
+    rows = p.transpose(x, [*rest, *axes])
+    n = math.prod(x.shape[i] for i in axes)
     if n == 0:
-        raise ValueError("the median of nothing is asked for")
-    middle = take_at(ordered, np.array([(n - 1) // 2, n // 2]), along % len(ordered.shape))
-    y = np.mean(middle, axis=along)
-    if not keepdims:
-        return y
-    return np.expand_dims(y, tuple(range(ndim)) if axis is None else axis)
+        return np.mean(x, axes, keepdims=keepdims)  # NaN, as NumPy
+    ordered = sort(p.reshape(rows, (*rows.shape[: len(rest)], n)))
+    middle = take_at(ordered, np.array([(n - 1) // 2, n // 2]), len(rest))
+    last = part(ordered, len(rest), n - 1, n)
+    y = np.where(np.isnan(last), np.nan, np.mean(middle, axis=-1, keepdims=True))
+    return with_axes(y, x, axes) if keepdims else p.reshape(y, rows.shape[: len(rest)])
 
 
 # ---- Differences and sums of neighbours ----------------------------------------------------------
 
 
-def diff(
-    a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None
-) -> Any:
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """Return the differences of neighbours, n times over."""
     if n < 0:
         raise ValueError(f"order must be non-negative but got {n}")
@@ -164,7 +163,7 @@ def diff(
 
 def _end(end: Any, x: Any, axis: int) -> list[Any]:
     """Return what diff puts before or behind x."""
-    if end is None or end is np._NoValue:  # type: ignore[attr-defined]
+    if end is None or end is np._NoValue:
         return []
     value = lift(end, x)
     if len(value.shape) == 0:

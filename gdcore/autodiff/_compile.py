@@ -35,12 +35,16 @@ from gdcore.autodiff._pieces import (
 from gdcore.autodiff._tape import Instruction, Tape, Value
 from gdcore.autodiff._traced import Traced
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "ImpureError", "compile"]
 
 MOST_PROGRAMS = 64  # of one function; the one that was not used for longest goes
 
 Function = Callable[..., Any]
 Array = NDArray[Any]
+
+
+class ImpureError(ValueError):
+    """Two traces of a function at the same arguments differ."""
 
 
 class _Traced:
@@ -148,6 +152,11 @@ class Compiled:
             return self.function(*args, **given)
         args, given = _plain(args, self._numbers(args)), _plain(given, ())
         return self._entry(args, given).run(args, given)
+
+    def _entry_for(self, args: tuple[Any, ...]) -> Entry:
+        """Return the program for arguments that are arrays, or what else f takes."""
+        args = _plain(args, self._numbers(args))
+        return self._entry(args, {})
 
     def _numbers(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """Return the positions of the arguments by which is differentiated."""
@@ -329,7 +338,7 @@ def _compare(name: str, first: Tape, second: Tape) -> None:
     else:
         a, b = (_core.INSTRUCTIONS[t.instructions[where][0]]["name"] for t in (first, second))
         what = f"{a} and then {b}" if a != b else f"{a} with other numbers"
-    raise ValueError(
+    raise ImpureError(
         f"{name}: your function is not pure: traced twice at the same arguments it did different "
         f"things ({what}); a compiled function gives the same for the same arguments: draw random "
         "numbers outside and pass them, or do without gd.compile"

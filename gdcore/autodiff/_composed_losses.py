@@ -1,7 +1,7 @@
-"""Losses put together from traced operations: where a loss, or its gradient, is differentiated itself.
+"""Losses put together from traced operations, for derivatives that no instruction has.
 
-The gradients of the twins in `gdcore.reference.losses` serve, but where these look at numbers. For
-class numbers the rows are those of one-hot targets.
+These are second derivatives, and those with respect to targets. The twins in
+`gdcore.reference.losses` serve, but where they look at numbers. Class numbers become one-hot rows.
 """
 
 from __future__ import annotations

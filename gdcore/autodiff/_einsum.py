@@ -49,7 +49,7 @@ def _parsed(subscripts: str, values: Sequence[Any]) -> tuple[list[str], str]:
         if len(term) != len(x.shape) or not all(c in _LETTERS for c in term):
             raise ValueError(f"einsum: {subscripts!r} does not fit an operand of shape {x.shape}")
     if len(set(result)) != len(result) or not set(result) <= set(letters):
-        raise ValueError(f"einsum: the result of {subscripts!r} is not made of the operands' letters")
+        raise ValueError(f"einsum: the result of {subscripts!r} has letters of its own, or twice")
     return terms, result
 
 

@@ -1,7 +1,7 @@
 """Functions that NumPy computes while the function is traced.
 
-The operands are evaluated, and the result enters the tape as an input, with its derivatives beside it
-in `tape.foreign`. These are written in traced operations, so that further derivatives come by
+The operands are evaluated, and the result enters the tape as an input, with its derivatives beside
+it in `tape.foreign`. These are written in traced operations, so that further derivatives come by
 themselves. A compiled function cannot do this: its values are not known when it is traced.
 """
 

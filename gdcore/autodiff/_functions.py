@@ -28,16 +28,41 @@ from gdcore.autodiff._questions import astype
 
 __all__ = ["TABLE", "activation", "astype", "loss"]
 
-_SHAPES = (
-    "reshape ravel transpose matrix_transpose swapaxes moveaxis rollaxis squeeze expand_dims "
-    "atleast_1d atleast_2d atleast_3d broadcast_to broadcast_arrays meshgrid flip fliplr flipud "
-    "rot90 roll concatenate append stack hstack vstack dstack column_stack array_split split "
-    "hsplit vsplit unstack repeat tile"
-).split()
-
 TABLE: dict[Any, Callable[..., Any]] = {
     **questions.TABLE,
-    **{getattr(np, name): getattr(shapes, name) for name in _SHAPES if hasattr(np, name)},
+    np.reshape: shapes.reshape,
+    np.ravel: shapes.ravel,
+    np.transpose: shapes.transpose,
+    np.matrix_transpose: shapes.matrix_transpose,
+    np.swapaxes: shapes.swapaxes,
+    np.moveaxis: shapes.moveaxis,
+    np.rollaxis: shapes.rollaxis,
+    np.squeeze: shapes.squeeze,
+    np.expand_dims: shapes.expand_dims,
+    np.atleast_1d: shapes.atleast_1d,
+    np.atleast_2d: shapes.atleast_2d,
+    np.atleast_3d: shapes.atleast_3d,
+    np.broadcast_to: shapes.broadcast_to,
+    np.broadcast_arrays: shapes.broadcast_arrays,
+    np.meshgrid: shapes.meshgrid,
+    np.flip: shapes.flip,
+    np.fliplr: shapes.fliplr,
+    np.flipud: shapes.flipud,
+    np.rot90: shapes.rot90,
+    np.roll: shapes.roll,
+    np.concatenate: shapes.concatenate,
+    np.append: shapes.append,
+    np.stack: shapes.stack,
+    np.hstack: shapes.hstack,
+    np.vstack: shapes.vstack,
+    np.dstack: shapes.dstack,
+    np.column_stack: shapes.column_stack,
+    np.array_split: shapes.array_split,
+    np.split: shapes.split,
+    np.hsplit: shapes.hsplit,
+    np.vsplit: shapes.vsplit,
+    np.repeat: shapes.repeat,
+    np.tile: shapes.tile,
     np.permute_dims: shapes.transpose,
     np.concat: shapes.concatenate,
     np.sum: reductions.sum_,
@@ -72,6 +97,7 @@ TABLE: dict[Any, Callable[..., Any]] = {
     np.inner: products.inner,
     np.outer: products.outer,
     np.vdot: products.vdot,
+    np.vecdot: products.vecdot,
     np.tensordot: products.tensordot,
     np.einsum: einsum,
     np.diag: matrices.diag,
@@ -82,6 +108,7 @@ TABLE: dict[Any, Callable[..., Any]] = {
     np.triu: matrices.triu,
     **linalg.TABLE,
 }
-for _name in ("vecdot",):  # a ufunc since NumPy 2.0
+# What NumPy 2.0 does not have.
+for _name, _function in (("astype", astype), ("unstack", shapes.unstack)):
     if hasattr(np, _name):
-        TABLE[getattr(np, _name)] = products.vecdot
+        TABLE[getattr(np, _name)] = _function

@@ -8,7 +8,7 @@ What is wrong with a key NumPy itself says.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,22 +126,14 @@ def _basic(x: Any, entries: Sequence[Any]) -> Any:
 # ---- Gathers -------------------------------------------------------------------------------------
 
 
-def _bake(tape: Tape, arrays: Iterable[Array]) -> None:
-    """Tell a compiled function that it holds for these contents of arrays alone."""
-    if tape.compiling:
-        tape.baked.extend((array, array.copy()) for array in arrays)
-
-
 def _positions(tape: Tape, indices: Array, length: int) -> Any:
     """Return the value of indices along an axis of that length, in a row; negative ones count back.
 
     A compiled function reads them anew at each run where they are as the instruction wants them.
     """
-    row = indices.reshape(-1)
-    own = row.dtype == np.int64 and row.flags.c_contiguous and np.shares_memory(row, indices)
-    if tape.compiling and own and not (row < 0).any():
+    row = indices if indices.ndim == 1 else indices.reshape(-1)
+    if tape.compiling and not (row < 0).any():
         return tape.indices(row)
-    _bake(tape, [indices])
     return tape.indices(np.where(row < 0, row + length, row))
 
 
@@ -174,9 +166,8 @@ def _one_array(x: Any, entries: list[Any], at: int) -> Any:
     first = sum(one is not None for one in entries[:at])
     if k.shape != x.shape[first : first + k.ndim]:
         _complain(x.shape, tuple(entries))
-    _bake(x.tape, [k])
     y = _basic(x, [*entries[:at], *[slice(None)] * k.ndim, *entries[at + 1 :]])
-    y = p.reshape(y, y.shape[:at] + (k.size,) + y.shape[at + k.ndim :])
+    y = p.reshape(y, (*y.shape[:at], k.size, *y.shape[at + k.ndim :]))
     return p.gather(y, x.tape.indices(np.flatnonzero(k)), at)
 
 
@@ -202,7 +193,6 @@ def take(x: Any, key: Any) -> Any:
     alone = len(arrays) == 1 and entries[arrays[0]].ndim > 0
     if alone and not any(isinstance(k, int) for k in entries):
         return _one_array(x, entries, arrays[0])
-    _bake(x.tape, [entries[i] for i in arrays])
     return _take_flat(x, _places(x.shape)[tuple(entries)])
 
 
@@ -223,7 +213,6 @@ def take_function(
     axis = normalize_axis_index(axis, len(x.shape))
     if mode in ("clip", "wrap"):
         n = x.shape[axis]
-        _bake(x.tape, [at])
         at = np.clip(at, 0, n - 1) if mode == "clip" else at % n
     elif mode != "raise":
         raise ValueError(f"mode is {mode!r}; 'raise', 'clip' or 'wrap' is accepted")
@@ -234,5 +223,4 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """Return the elements at positions along an axis, other ones in each row."""
     _refuse_traced(indices)
     x, at = lift(arr), np.asarray(indices)
-    _bake(x.tape, [at])
     return _take_flat(x, np.take_along_axis(_places(x.shape), at, axis))

@@ -1,7 +1,7 @@
 """np.linalg of traced values: norms, powers and products; solve, inv, det, slogdet by NumPy.
 
-The gradient of a norm at 0 is 0. What NumPy computes is traced only, see `_foreign`; the derivatives
-of det and slogdet need the inverse, so that a singular matrix is NumPy's LinAlgError there.
+The gradient of a norm at 0 is 0. What NumPy computes is traced only, see `_foreign`; derivatives of
+det and slogdet need the inverse, so that a singular matrix is NumPy's LinAlgError there.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def _euclidean(x: Any, axes: Any, keepdims: Any) -> Any:
     return _away_from_zero(np.sqrt, sum_(np.square(x), axes, keepdims=keepdims))
 
 
-def vector_norm(
-    x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2
-) -> Any:
+def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
     """Return a norm over axes, all of them for None."""
     x = as_real(lift(x))
     if ord is None or ord == 2:
@@ -115,13 +113,13 @@ def matrix_power(a: Any, n: int) -> Any:
     x = _square("matrix_power", a)
     if n < 0:
         return matrix_power(inv(x), -n)
-    result = None
+    result = np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape) if n == 0 else None
     while n:
         if n % 2:
             result = x if result is None else matmul(result, x)
         n //= 2
         x = matmul(x, x) if n else x
-    return np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape) if result is None else result
+    return result
 
 
 # ---- Computed by NumPy ---------------------------------------------------------------------------

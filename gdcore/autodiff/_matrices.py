@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import NDArray
 
 from gdcore.autodiff import _primitives as p
 from gdcore.autodiff._operands import lift, refuse
@@ -69,13 +70,19 @@ def _matrix(m: Any) -> Any:
     return p.expand(x, x.shape * 2) if len(x.shape) == 1 else x
 
 
+def _triangle(x: Any, k: int) -> NDArray[np.bool_]:
+    """Return where matrices are on or below the k-th diagonal."""
+    rows, columns = x.shape[-2:]
+    return np.tri(rows, columns, k, dtype=np.bool_)
+
+
 def tril(m: Any, k: int = 0) -> Any:
     """Return x with zeros above the k-th diagonal."""
     x = _matrix(m)
-    return _kept(x, np.tri(*x.shape[-2:], k, dtype=np.bool_))
+    return _kept(x, _triangle(x, k))
 
 
 def triu(m: Any, k: int = 0) -> Any:
     """Return x with zeros below the k-th diagonal."""
     x = _matrix(m)
-    return _kept(x, ~np.tri(*x.shape[-2:], k - 1, dtype=np.bool_))
+    return _kept(x, ~_triangle(x, k - 1))

@@ -1,7 +1,7 @@
 """gdcore's own activations and losses of traced values, see `gdcore._hooks`.
 
-What they check, they check as the functions of arrays do, in the same words: where something does not
-fit, the core is called with zeros in the place of traced values.
+What they check, they check as the functions of arrays do, in the same words: where something does
+not fit, the core is called with zeros in the place of traced values.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def _prelu(z: Any, alpha: Any) -> Any:
 
 def _complain(spec: Spec, *operands: Any) -> None:
     """Raise what the core says of operands of these shapes and types, if it does."""
-    plain = [np.zeros(x.shape, x.dtype) if is_traced(x) else x for x in operands]
-    _core.loss(spec, *plain, _NONE, False)
+    y_true, y_pred, weights = (np.zeros(x.shape, x.dtype) if is_traced(x) else x for x in operands)
+    _core.loss(spec, y_true, y_pred, weights, _NONE, False)
 
 
 def _agree(shape: Sequence[int], wanted: Sequence[int]) -> bool:
@@ -113,7 +113,7 @@ def _labels(x: Any, classes: int, wanted: Sequence[int]) -> Any:
         whole = array.astype(np.int64, copy=False)
     if array.size and (whole.min() < 0 or whole.max() >= classes or (whole != array).any()):
         return None
-    return whole.reshape(-1)
+    return whole if whole.ndim == 1 else whole.reshape(-1)
 
 
 def _each(spec: Spec, y_true: Any, y: Any) -> Any:

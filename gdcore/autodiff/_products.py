@@ -6,7 +6,6 @@ All are the instruction matmul, or for vectors and numbers a multiplication and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from gdcore.autodiff import _primitives as p
 from gdcore.autodiff._errors import untraceable
 from gdcore.autodiff._operands import refuse
-from gdcore.autodiff._tape import BOOL, I64
+from gdcore.autodiff._tape import BOOL
 from gdcore.autodiff._ufuncs import promoted
 
 __all__ = ["dot", "inner", "matmul", "outer", "tensordot", "vdot", "vecdot"]

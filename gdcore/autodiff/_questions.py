@@ -77,7 +77,7 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """Return the value in another type."""
     wanted = np.dtype(dtype)
-    if wanted == F32 or wanted == F64:
+    if wanted in (F32, F64):
         return p.as_type(x, F32 if wanted == F32 else F64)
     if wanted == BOOL:
         return x if x.dtype is BOOL else np.not_equal(x, 0)
@@ -137,9 +137,9 @@ def full_like(
 # ---- Questions about numbers ---------------------------------------------------------------------
 
 
-def _asks(name: str) -> Callable[..., Any]:
+def _asks(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of NumPy applied to what the values are now."""
-    function = getattr(np, name)
+    name = function.__name__
 
     def ask(*operands: Any, **settings: Any) -> Any:
         refuse(name, out=settings.pop("out", None))
@@ -148,13 +148,33 @@ def _asks(name: str) -> Callable[..., Any]:
     return ask
 
 
-_NAMES = (
-    "all any argmax argmin argsort argwhere count_nonzero nonzero flatnonzero searchsorted "
-    "digitize lexsort array_equal array_equiv allclose isclose histogram unique bincount "
-    "array_repr array_str array2string isin"
-).split()
 TABLE: dict[Any, Callable[..., Any]] = {
-    **{getattr(np, name): _asks(name) for name in _NAMES},
+    # What has no derivative: positions, numbers of elements, truths.
+    **{
+        function: _asks(function)
+        for function in (
+            np.all,
+            np.any,
+            np.argmax,
+            np.argmin,
+            np.argsort,
+            np.argwhere,
+            np.count_nonzero,
+            np.nonzero,
+            np.flatnonzero,
+            np.searchsorted,
+            np.digitize,
+            np.lexsort,
+            np.array_equal,
+            np.array_equiv,
+            np.allclose,
+            np.isclose,
+            np.isin,
+            np.array_repr,
+            np.array_str,
+            np.array2string,
+        )
+    },
     np.shape: shape,
     np.ndim: ndim,
     np.size: size,
@@ -165,7 +185,6 @@ TABLE: dict[Any, Callable[..., Any]] = {
     np.real: real,
     np.imag: imag,
     np.copy: copy,
-    np.astype: astype,
     np.zeros_like: zeros_like,
     np.ones_like: ones_like,
     np.empty_like: empty_like,

@@ -1,7 +1,7 @@
 """NumPy's reductions of traced values: sums, products, extremes, means and variances.
 
-Arguments are NumPy's. `out`, `dtype` and `where` are refused: a traced value is written nowhere, and
-has the type that NumPy would give it.
+Arguments are NumPy's. `out`, `dtype` and `where` are refused: a traced value is written nowhere,
+and has the type that NumPy would give it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def with_axes(y: Any, x: Any, axes: Sequence[int]) -> Any:
 
 
 def _finished(y: Any, x: Any, axes: Sequence[int], keepdims: Any) -> Any:
-    return with_axes(y, x, axes) if keepdims is True or keepdims == 1 else y
+    return with_axes(y, x, axes) if keepdims else y
 
 
 def _summable(x: Any) -> Any:
@@ -165,10 +165,10 @@ def _weights(x: Any, w: Any, axis: Axis) -> Any:
     if w.shape == x.shape:
         return w
     if axis is None:
-        raise TypeError("Axis must be specified when shapes of a and weights differ.")
+        raise TypeError("axis must be specified when shapes of a and weights differ")
     axes = normalize_axis_tuple(axis, len(x.shape))
     if w.shape != tuple(x.shape[i] for i in axes):
-        raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
+        raise ValueError(f"weights have shape {w.shape}, which is not that of axis={axis}")
     w = p.transpose(w, sorted(range(len(axes)), key=axes.__getitem__))
     kept = tuple(n if i in axes else 1 for i, n in enumerate(x.shape))
     return p.expand(p.reshape(w, kept), x.shape)

@@ -1,10 +1,11 @@
-"""NumPy's functions that give traced values another shape or order, and join, split and repeat them.
+"""NumPy's functions that give traced values another shape or order, and join, split, repeat them.
 
 All come down to the instructions reshape, transpose, slice, expand, concatenate and gather.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +25,8 @@ Shape = tuple[int, ...]
 # ---- One value in another shape ------------------------------------------------------------------
 
 
-def shape_from(shape: Any, size: int, current: Shape) -> Shape:
-    """Return NumPy's `shape` (a number, or numbers of which one may be -1) for that many elements."""
+def shape_from(shape: Any, size: int) -> Shape:
+    """Return the lengths that NumPy's `shape` stands for: a number, or several, one may be -1."""
     wanted = [int(n) for n in np.atleast_1d(np.asarray(shape, np.int64))]
     if wanted.count(-1) > 1:
         raise ValueError("can only specify one unknown dimension")
@@ -34,7 +35,7 @@ def shape_from(shape: Any, size: int, current: Shape) -> Shape:
         wanted[wanted.index(-1)] = size // known if known and size % known == 0 else -1
     if math.prod(wanted) != size or min(wanted, default=0) < 0:
         text = tuple(np.atleast_1d(shape).tolist())
-        raise ValueError(f"cannot reshape array of size {size} of shape {current} into shape {text}")
+        raise ValueError(f"cannot reshape array of size {size} into shape {text}")
     return tuple(wanted)
 
 
@@ -43,7 +44,7 @@ def reshape(
 ) -> Any:
     """Return the elements in another shape."""
     x = lift(a)
-    wanted = shape_from(shape, p.size(x), x.shape)
+    wanted = shape_from(shape, p.size(x))
     if order == "F":
         return np.transpose(p.reshape(np.transpose(x), wanted[::-1]))
     if order not in ("C", "A"):
@@ -240,11 +241,12 @@ def roll(a: Any, shift: Any, axis: Axes = None) -> Any:
     if axis is None:
         return p.reshape(roll(ravel(x), shift, 0), x.shape)
     axes = normalize_axis_tuple(axis, len(x.shape), allow_duplicate=True)
-    for by, along in np.broadcast(shift, axes):
+    for pair in np.broadcast(shift, axes):
+        by, along = map(int, pair)
         length = x.shape[along]
         if length and by % length:
             cut = length - by % length
-            x = p.concatenate([part(x, along, cut, length), part(x, along, 0, cut)], int(along))
+            x = p.concatenate([part(x, along, cut, length), part(x, along, 0, cut)], along)
     return x
 
 
@@ -364,7 +366,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         raise ValueError("number sections must be larger than 0.")
     each, more = divmod(length, sections)
     stops = np.cumsum([0] + [each + 1] * more + [each] * (sections - more)).tolist()
-    return [part(x, axis, start, stop) for start, stop in zip(stops, stops[1:], strict=False)]
+    return [part(x, axis, start, stop) for start, stop in itertools.pairwise(stops)]
 
 
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
@@ -406,6 +408,9 @@ def tile(A: Any, reps: Any) -> Any:
     ndim = max(len(times), len(x.shape))
     times = (1,) * (ndim - len(times)) + times
     shape = (1,) * (ndim - len(x.shape)) + x.shape
-    apart = p.reshape(x, tuple(n for length in shape for n in (1, length)))
-    full = p.expand(apart, tuple(n for pair in zip(times, shape, strict=True) for n in pair))
-    return p.reshape(full, tuple(k * n for k, n in zip(times, shape, strict=True)))
+    for axis in range(ndim - 1, -1, -1):
+        k, ahead, behind = times[axis], math.prod(shape[:axis]), math.prod(shape[axis:])
+        if k != 1:
+            x = p.expand(p.reshape(x, (ahead, 1, behind)), (ahead, k, behind))
+            shape = (*shape[:axis], k * shape[axis], *shape[axis + 1 :])
+    return p.reshape(x, shape)

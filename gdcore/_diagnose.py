@@ -93,7 +93,7 @@ def diagnose(x: Any) -> Diagnosis:
 
     Examples
     --------
-    >>> from gdcore.diagnose import diagnose
+    >>> from gdcore._diagnose import diagnose
     >>> d = diagnose([1.0, 3.0, 40.0, 5000.0, float("inf")])
     >>> d.verdict
     'exploding'
