@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdcore._composed import Composed
+from gdcore._config import get_num_threads
 from gdcore._names import did_you_mean
 from gdcore._optimizer import Optimizer
 from gdcore._result import Reason
@@ -102,7 +105,7 @@ def sweep(
     for name in unknown:
         raise unknown_argument("sweep", name, [*_ARGUMENTS], _OTHER_NAMES)
     plan = _plan(f, starts, lr, momentum, steps, optimizer, args, gtol)
-    return _table(plan, _one_by_one(plan))
+    return _table(plan, outcome_of(plan))
 
 
 _ARGUMENTS = ("f", "starts", "lr", "momentum", "steps", "optimizer", "args", "gtol")
@@ -233,6 +236,11 @@ class Plan:
     gtol: float
     axes: dict[str, int]
 
+    @functools.cached_property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Arrays of their own for the first start, one for each argument of f."""
+        return tuple([np.array(column[0]) for column in self.starts])
+
     @property
     def lengths(self) -> tuple[int, int, int, int]:
         """Number of starts, rates, momenta and numbers of steps."""
@@ -251,6 +259,11 @@ class Plan:
         if self.momenta is not None:
             settings.update(_momentum_setting(settings, float(self.momenta[momentum])))
         return type(self.optimizer)(**settings)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the arguments of f at the first start, made at the first call."""
+        args = self.args if isinstance(self.args, tuple) else (self.args,)
+        return (*self.arrays, *args)
 
     def start_at(self, number: int) -> Any:
         """Return a starting point as `minimize` takes it."""
@@ -414,11 +427,22 @@ def _momentum_setting(settings: dict[str, Any], value: float) -> dict[str, Any]:
 # ---- The runs ------------------------------------------------------------------------------------
 
 
-def _one_by_one(plan: Plan) -> Outcome:
-    """Return the outcome by one `minimize` for each run."""
-    ends, values, met, stats = [], [], [], []
-    for start, lr, momentum, steps in itertools.product(*map(range, plan.lengths)):
-        r = minimize(
+def outcome_of(plan: Plan) -> Outcome:
+    """Return what becomes of the runs: side by side where the program allows, else one by one."""
+    from gdcore._side_by_side import side_by_side
+    from gdcore.autodiff import compile
+
+    fast = compile(plan.f)
+    outcome = side_by_side(plan, fast)
+    return one_by_one(replace(plan, f=fast)) if outcome is None else outcome
+
+
+def one_by_one(plan: Plan) -> Outcome:
+    """Return the outcome by one `minimize` for each run, in as many threads as gdcore uses."""
+
+    def run(combination: tuple[int, int, int, int]) -> Any:
+        start, lr, momentum, steps = combination
+        return minimize(
             plan.f,
             plan.start_at(start),
             args=plan.args,
@@ -427,6 +451,13 @@ def _one_by_one(plan: Plan) -> Outcome:
             gtol=plan.gtol,
             record=0,
         )
+
+    ends, values, met, stats = [], [], [], []
+    combinations = itertools.product(*map(range, plan.lengths))
+    first = run(next(combinations))  # compiles f, and says what is wrong with it
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        runs = [first, *pool.map(run, combinations)]
+    for r in runs:
         ends.append(r.x if plan.apart else (r.x,))
         values.append(r.fun)
         met.append(r.nit if r._ending.reason is Reason.GTOL else -1)

@@ -106,6 +106,7 @@ class Entry(NamedTuple):
 
     program: _core.Program
     call: _core.Call
+    instructions: list[Instruction]
     arrays: list[Array]  # of the trace, by slot
     found: tuple[Guard, ...]
     copies: list[tuple[Array, Array]]  # arrays of which the trace made numbers, as they were
@@ -194,7 +195,8 @@ class Compiled:
         captured = tuple([(slot, array) for slot, array in arrays if slot not in inputs])
         call = _core.Call(program, arguments, captured, found, results)
         copies = [(a, a.copy()) for a in watched]
-        return Entry(program, call, first.tape.arrays, found, copies, with_types(out), outputs)
+        instructions = first.tape.instructions
+        return Entry(program, call, instructions, first.tape.arrays, found, copies, with_types(out), outputs)
 
     def _results(self, args: tuple[Any, ...], out: Any, outputs: list[Value]) -> Piece:
         """Return the pieces of the results; a gradient is an array or a number as its parameter."""
