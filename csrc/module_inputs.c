@@ -13,14 +13,17 @@ static bool is_declared(PyArrayObject *array, const gd_program_input *input)
     return true;
 }
 
-/* Whether the array can be read in place: native reals of the declared size and strides. */
-static bool is_borrowable(PyArrayObject *array, const gd_program_input *input)
+/* Whether the elements can be read where they are. */
+static bool is_native(PyArrayObject *array, const gd_program_input *input)
 {
     const int type = input->indices ? NPY_INT64
                                     : input->real_size == sizeof(float) ? NPY_FLOAT32
                                                                         : NPY_FLOAT64;
-    if (PyArray_TYPE(array) != type || !PyArray_ISBEHAVED_RO(array))
-        return false;
+    return PyArray_TYPE(array) == type && PyArray_ISBEHAVED_RO(array);
+}
+
+static bool has_strides(PyArrayObject *array, const gd_program_input *input)
+{
     const npy_intp size = PyArray_ITEMSIZE(array);
     for (int i = 0; i < (int)input->ndim; i++)
         if (input->shape[i] > 1 && PyArray_STRIDE(array, i) != input->stride[i] * size)
@@ -56,8 +59,9 @@ static PyArrayObject *input_from(PyObject *value, const gd_program_input *input)
     PyArrayObject *array = (PyArrayObject *)value;
     if (!is_declared(array, input))
         return refuse(array, input);
-    if (is_borrowable(array, input))
-        return (PyArrayObject *)Py_NewRef(value);
+    if (is_native(array, input))
+        return has_strides(array, input) ? (PyArrayObject *)Py_NewRef(value)
+                                         : refuse(array, input);
     for (size_t i = input->ndim; i-- > 0; stride *= (ptrdiff_t)input->shape[i])
         if (input->shape[i] > 1 && input->stride[i] != stride)
             return refuse(array, input);

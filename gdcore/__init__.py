@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
-        check_grad,
         compile,
         grad,
         hessian,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         jacobian,
         value_and_grad,
     )
+    from gdcore.autodiff._check import check_grad
     from gdcore.descent import maximize, minimize
     from gdcore.optimizers import *  # noqa: F403 - every optimizer
 
@@ -149,10 +149,10 @@ _LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
     **dict.fromkeys(
-        ("UntraceableError", "check_grad", "compile", "grad", "hessian", "hvp", "jacobian"),
+        ("UntraceableError", "compile", "grad", "hessian", "hvp", "jacobian", "value_and_grad"),
         "gdcore.autodiff",
     ),
-    "value_and_grad": "gdcore.autodiff",
+    "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",

@@ -1,7 +1,7 @@
 """Types of the compiled module, the C core. Arguments are checked there, and named in errors."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ _Spec = tuple[Any, ...]
 OPTIMIZERS: list[_Row]
 ACTIVATIONS: list[_Row]
 LOSSES: list[_Row]
+INSTRUCTIONS: list[_Row]
 
 class NonFiniteError(FloatingPointError): ...
 
@@ -48,6 +49,29 @@ class Optimizer:
     def _rates(self) -> tuple[float, ...]: ...
     def _schedules(self) -> tuple[Any, ...]: ...
     def _state_names(self, group: int = 0) -> tuple[str, ...]: ...
+
+@final
+@disjoint_base
+class Program:
+    def __new__(cls, instructions: list[Any], outputs: Sequence[int], /) -> Self: ...
+    def run(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]: ...
+    def listing(self) -> list[tuple[Any, ...]]: ...
+    def outputs(self) -> tuple[int, ...]: ...
+    def room(self) -> tuple[int, int]: ...
+
+@final
+@disjoint_base
+class Call:
+    def __new__(
+        cls,
+        program: Program,
+        arguments: tuple[Any, ...],
+        captured: tuple[Any, ...],
+        guards: tuple[Any, ...],
+        results: tuple[Any, ...],
+        /,
+    ) -> Self: ...
+    def call(self, args: tuple[Any, ...], /) -> Any: ...
 
 celu: np.ufunc
 elu: np.ufunc
@@ -95,6 +119,46 @@ def dot(x: Any, y: Any) -> float: ...
 def norm(x: Any) -> float: ...
 def clip_by_global_norm(grads: Any, max_norm: float) -> float: ...
 def project(constraint: tuple[int, float, float], x: Any) -> Any: ...
+def elementwise(
+    name: str,
+    operands: tuple[NDArray[Any], ...],
+    params: tuple[float, ...] = ...,
+    out: NDArray[Any] | None = ...,
+    /,
+) -> NDArray[Any]: ...
+def descend(
+    optimizer: Optimizer,
+    call: Call,
+    args: tuple[Any, ...],
+    params: Any,
+    outputs: list[NDArray[Any]],
+    start: list[NDArray[Any]] | None,
+    limits: tuple[Any, ...],
+    rates: NDArray[np.float64] | None,
+    losses: NDArray[np.float64],
+    norms: NDArray[np.float64],
+    lrs: NDArray[np.float64],
+    path: list[NDArray[Any]],
+    progress: NDArray[np.int64],
+    /,
+) -> bool: ...
+def sweep(
+    optimizer: Optimizer,
+    program: Program,
+    arrays: tuple[NDArray[Any], ...],
+    swept: tuple[tuple[int, NDArray[Any], NDArray[Any]], ...],
+    lanes: int,
+    starts: int,
+    start: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    lr: NDArray[np.float64],
+    momentum: NDArray[np.float64],
+    rates: NDArray[np.float64] | None,
+    gtol: float,
+    facts: NDArray[np.float64],
+    /,
+) -> None: ...
+def may_sweep(optimizer: Optimizer, /) -> bool: ...
 def level() -> str: ...
 def levels() -> list[str]: ...
 def get_num_threads() -> int: ...

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gdcore as gd
-from gdcore._sweep import Sweep, _basins, _one_by_one, _plan, sweep
+from gdcore._sweep import Sweep, _basins, one_by_one, _plan, sweep
 from gdcore.descent import minimize
 from gdcore._diagnose import diagnose
 
@@ -72,7 +72,7 @@ def test_rows_are_in_c_order_of_starts_lr_momentum_steps():
 
 @pytest.mark.parametrize("lr", [0.001, 0.02, 0.3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_are_the_descents_one_by_one(lr, dtype):
+def test_rows_are_the_descentsone_by_one(lr, dtype):
     starts = np.linspace(-2, 2, 9).astype(dtype)
     g = sweep(sextic, starts, lr=lr, steps=100)
     assert g.columns["x"].dtype == g.columns["fun"].dtype == g.columns["start"].dtype == dtype
@@ -338,7 +338,7 @@ def test_more_runs_than_can_be_counted_are_refused_before_memory_is_taken():
 
 def test_the_oracle_is_what_the_table_is_made_of():
     plan = _plan(sextic, [0.5, -1.0], [0.01, 0.3], None, 50, gd.SGD, (), 1e-6)
-    outcome = _one_by_one(plan)
+    outcome = one_by_one(plan)
     g = sweep(sextic, [0.5, -1.0], [0.01, 0.3], steps=50)
     np.testing.assert_array_equal(g.columns["x"], outcome.x[0])
     np.testing.assert_array_equal(g.columns["fun"], outcome.fun)

@@ -10,7 +10,6 @@ The names of users are those of the package (`gdcore.value_and_grad`, ...); a to
 """
 
 from gdcore.autodiff._api import grad, hessian, hvp, jacobian, value_and_grad
-from gdcore.autodiff._check import check_grad
 from gdcore.autodiff._compile import Compiled, ImpureError, compile
 from gdcore.autodiff._errors import UntraceableError
 
@@ -18,7 +17,6 @@ __all__ = [
     "Compiled",
     "ImpureError",
     "UntraceableError",
-    "check_grad",
     "compile",
     "grad",
     "hessian",

@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._objective import Objective
-from gdcore._variables import Variables
 from gdcore.autodiff._parameters import text_of
+
+if TYPE_CHECKING:
+    from gdcore._objective import Objective
+    from gdcore._variables import Variables
 
 __all__ = ["GradientCheck", "check_grad"]
 
@@ -96,6 +98,9 @@ def check_grad(f: Callable[..., Any], grad: Any, x: Any) -> GradientCheck:
     >>> print(c.message)
     wrong at 2 of 2 coordinates: x[1]: 8 where differences give 12 +- 1e-09; x[0]: 2 where ...
     """
+    from gdcore._objective import Objective
+    from gdcore._variables import Variables
+
     variables = Variables(x, "x")
     objective = Objective(f, (), variables, grad)
     value = objective.evaluate()

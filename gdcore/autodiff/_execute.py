@@ -11,16 +11,6 @@ from gdcore import _core
 
 __all__ = ["OPS", "run"]
 
-if not hasattr(_core, "INSTRUCTIONS"):  # interim, until the core has it
-    import os
-    import re
-
-    _text = open(os.environ["GDCORE_OPS"]).read()
-    _core.INSTRUCTIONS = [
-        {"name": n, "kind": k.lower()}
-        for n, k in re.findall(r"^INSTRUCTION\((\w+), (\w+)", _text, re.M)
-    ]
-
 # Number of each instruction by name, in the order of csrc/ops.def.
 OPS = {row["name"]: number for number, row in enumerate(_core.INSTRUCTIONS)}
 
@@ -29,8 +19,4 @@ def run(
     instructions: Sequence[Any], arrays: Sequence[NDArray[Any]], outputs: Sequence[int]
 ) -> list[NDArray[Any]]:
     """Return the values of the instructions numbered `outputs`, as new arrays."""
-    if not hasattr(_core, "Program"):  # interim, until the core has it
-        from gdcore.reference import program
-
-        return program.run(instructions, arrays, outputs)
-    return _core.Program(instructions, outputs).run(arrays)
+    return _core.Program(list(instructions), outputs).run(arrays)
