@@ -143,14 +143,29 @@ static inline void call_block(const gd_run *run, const gd_call *call, char *slot
         call_activation(call, n, x, y);
 }
 
+/* Add a block of a sum to its lanes; at the end of GD_SUM_BLOCK elements, or of all, join these. */
+static void add_block(const gd_run *run, const gd_total *total, char *slots, size_t at, size_t n,
+                      size_t to, double *lane, double *sum)
+{
+    const gd_reduce_kernels *reduce = &gd_kernels_for(total->real_size)->reduce;
+    const char *x = block_at(run, slots, total->operand, at, total->real_size);
+    if (at == 0 && n == to) {
+        *sum = reduce->sum(n, x);
+        return;
+    }
+    if (at % GD_SUM_BLOCK == 0)
+        memset(lane, 0, GD_LANES * sizeof *lane);
+    reduce->sum_lanes(n, x, lane);
+    if ((at + n) % GD_SUM_BLOCK == 0 || at + n == to)
+        *sum = reduce->add_lanes(lane);
+}
+
 /* Elements [from, to) of the chain under way; from is a multiple of GD_SUM_BLOCK. */
 static void run_range(gd_run *run, size_t from, size_t to, char *slots)
 {
     const gd_chain *chain = run->chain;
-    const gd_reduce_kernels *reduce;
     const size_t blocks = chain->n / GD_SUM_BLOCK + 1;
     double lane[GD_CHAIN_SUMS][GD_LANES];
-    memset(lane, 0, chain->total_count * sizeof *lane);
     for (size_t i = 0; i < chain->load_count; i++)
         if (chain->load[i].uniform)
             gd_load_block(&chain->load[i], run->base[chain->load[i].buffer], 0,
@@ -164,16 +179,9 @@ static void run_range(gd_run *run, size_t from, size_t to, char *slots)
                               slots + chain->load[i].slot * run->program->slot_bytes);
         for (size_t i = 0; i < chain->call_count; i++)
             call_block(run, &chain->call[i], slots, at, n);
-        for (size_t i = 0; i < chain->total_count; i++) {
-            const gd_total *total = &chain->total[i];
-            reduce = &gd_kernels_for(total->real_size)->reduce;
-            reduce->sum_lanes(n, block_at(run, slots, total->operand, at, total->real_size),
-                              lane[i]);
-            if ((at + n) % GD_SUM_BLOCK == 0 || at + n == to) {
-                run->sums[i * blocks + at / GD_SUM_BLOCK] = reduce->add_lanes(lane[i]);
-                memset(lane[i], 0, sizeof lane[i]);
-            }
-        }
+        for (size_t i = 0; i < chain->total_count; i++)
+            add_block(run, &chain->total[i], slots, at, n, to, lane[i],
+                      &run->sums[i * blocks + at / GD_SUM_BLOCK]);
     }
 }
 

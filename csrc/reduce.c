@@ -102,6 +102,8 @@ double gd_norm_scale(double largest)
 
 double gd_norm(size_t real_size, size_t n, const void *x)
 {
+    if (n == 1) /* the root of a square is exact, its range is not: 2 ns instead of 30 */
+        return fabs(real_size == sizeof(float) ? (double)*(const float *)x : *(const double *)x);
     const double squares = gd_dot(real_size, n, x, x);
     if (gd_norm_is_exact(squares))
         return sqrt(squares);
@@ -115,5 +117,7 @@ double gd_norm(size_t real_size, size_t n, const void *x)
 
 double gd_add_norm(double a, double b)
 {
+    if (a == 0)
+        return fabs(b);
     return isnan(a + b) ? a + b : hypot(a, b);
 }

@@ -58,7 +58,7 @@ static void set_real(void *x, size_t i, size_t real_size, double value)
 
 static double *fact(const gd_sweep *s, int name, size_t run)
 {
-    return &s->facts[(size_t)name * s->runs + run];
+    return &s->facts[run * GD_RUN_FACTS + (size_t)name];
 }
 
 /* ---- The beginning of a block ---------------------------------------------------------------- */
@@ -163,7 +163,8 @@ static void begin_block(const gd_sweep *s, worker *w, size_t first, size_t count
 /* The norm of all gradients in each lane, as gd_descent_norm finds it. */
 static void find_norms(const gd_sweep *s, worker *w)
 {
-    memset(w->norm, 0, s->lanes * sizeof *w->norm);
+    if (s->array_count != 1)
+        memset(w->norm, 0, s->lanes * sizeof *w->norm);
     for (size_t k = 0; k < s->array_count; k++) {
         const gd_sweep_array *a = &s->array[k];
         const gd_kernels *kernels = gd_kernels_for(a->real_size);

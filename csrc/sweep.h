@@ -6,7 +6,7 @@
 #include "optimizer.h"
 #include "program.h"
 
-/* What is known of each run at its end, a row of doubles for each; gdcore/_verdicts.py says what
+/* What is known of each run at its end, a row of doubles for each run; gdcore/_verdicts.py says what
  * they mean. Losses and norms of a run that is not finite are those of its last finite point. */
 enum {
     GD_RUN_FUN, /* f where it ended */
@@ -49,7 +49,7 @@ typedef struct {
     const double *lr, *momentum;  /* of each run; NaN: the group's */
     const double *rates;          /* learning rate and momentum of each step, or NULL: the group's */
     double gtol;
-    double *facts; /* GD_RUN_FACTS x runs */
+    double *facts; /* runs x GD_RUN_FACTS */
 } gd_sweep;
 
 /* Whether runs may go side by side under these settings: what a step does to an element depends on

@@ -93,8 +93,8 @@ def diagnose(x: Any) -> Diagnosis:
 
     Examples
     --------
-    >>> from gdcore._diagnose import diagnose
-    >>> d = diagnose([1.0, 3.0, 40.0, 5000.0, float("inf")])
+    >>> import gdcore as gd
+    >>> d = gd.diagnose([1.0, 3.0, 40.0, 5000.0, float("inf")])
     >>> d.verdict
     'exploding'
     >>> print(d.evidence)

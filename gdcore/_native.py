@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gdcore._optimizer import Optimizer
     from gdcore.descent import Descent
 
-__all__ = ["History", "descend", "rates_ahead"]
+__all__ = ["History", "descend", "is_told", "rates_ahead"]
 
 CHUNK = 16384  # steps of one call: schedules are evaluated and memory taken for so many
 
@@ -110,10 +110,11 @@ def _is_by_norm(lr: Any) -> bool:
     return isinstance(lr, by_gradient)
 
 
-def _is_told(lr: Any) -> bool:
+def is_told(lr: Any) -> bool:
+    """Whether a rate waits for the loss of each step."""
     from gdcore.schedules import plateau
 
-    return isinstance(lr, plateau)
+    return callable(lr) and isinstance(lr, plateau)
 
 
 def _may_run(descent: Descent) -> bool:
@@ -123,7 +124,7 @@ def _may_run(descent: Descent) -> bool:
         descent.objective.compiled is not None
         and descent.callback is None
         and not isinstance(optimizer, Composed)
-        and not any(callable(lr) and _is_told(lr) for lr in optimizer._lrs())
+        and not any(map(is_told, optimizer._lrs()))
     )
 
 

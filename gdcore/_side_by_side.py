@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore import _core
-from gdcore._native import rates_ahead
+from gdcore._native import is_told, rates_ahead
 from gdcore._verdicts import RunStatistics
 from gdcore.autodiff._compile import Compiled, ImpureError
 from gdcore.autodiff._errors import UntraceableError
 from gdcore.autodiff._lanes import side_by_side as widened
 
 if TYPE_CHECKING:
+    from gdcore._optimizer import Optimizer
     from gdcore._sweep import Outcome, Plan
 
 __all__ = ["side_by_side"]
@@ -48,10 +49,22 @@ def side_by_side(plan: Plan, fast: Compiled) -> Outcome | None:
         raise ValueError(
             f"sweep: f cannot be compiled, and sweeps run compiled functions only: {error}"
         ) from error
-    if not _core.may_sweep(plan.optimizer) or plan.optimizer.groups:
+    if not _may_run(plan.optimizer):
         return None
     runs = _Runs(plan)
     return runs.outcome() if runs.build(entry) else None
+
+
+def _may_run(optimizer: Optimizer) -> bool:
+    """Whether steps treat each number by itself, and the end of a run is where its steps led."""
+    from gdcore.reference.optimizer_rules import AVERAGED
+
+    return (
+        _core.may_sweep(optimizer)
+        and not optimizer.groups
+        and not is_told(optimizer._lrs()[0])
+        and optimizer._row["name"] not in AVERAGED
+    )
 
 
 class _Runs:
@@ -97,7 +110,7 @@ class _Runs:
         while done < n:
             part = slice(done, min(done + count, n))
             begun = time.perf_counter()
-            facts[part] = self._run(part, ends, rates)
+            self._run(part, ends, rates, facts[part])
             done = part.stop
             pace = max(time.perf_counter() - begun, 1e-6) / (part.stop - part.start)
             count = max(self.lanes * 2, int(PAUSE / pace) // self.lanes * self.lanes)
@@ -105,12 +118,12 @@ class _Runs:
         back[self.order] = np.arange(n)
         return self._in_order(back, ends, facts)
 
-    def _run(self, part: slice, ends: list[Any], rates: Any) -> NDArray[np.float64]:
-        """Run some of the runs; return what became of them, a row each."""
+    def _run(self, part: slice, ends: list[Any], rates: Any, facts: NDArray[np.float64]) -> None:
+        """Run some of the runs; `facts` gets what became of them, a row each."""
         plan = self.plan
-        facts = np.empty((len(FACTS), part.stop - part.start))
         swept = tuple(
-            (slot, starts, end[part]) for slot, starts, end in zip(self.slots, plan.starts, ends)
+            (slot, starts, end[part])
+            for slot, starts, end in zip(self.slots, plan.starts, ends, strict=True)
         )
         _core.sweep(
             plan.optimizer,
@@ -127,7 +140,6 @@ class _Runs:
             plan.gtol,
             facts,
         )
-        return facts.T
 
     def _in_order(self, back: Any, ends: list[Any], facts: Any) -> Outcome:
         """Return the outcome in the order of the table."""

@@ -93,12 +93,10 @@ def sweep(
 
     Examples
     --------
-    >>> from gdcore._sweep import sweep
-    >>> g = sweep(lambda x: x**6 - 5 * x**4 + 4 * x**2, starts=[-1.5, 0.3, 1.5], lr=[0.01, 0.3])
-    >>> g.grid("verdict")
-    array([['converged', 'exploding'],
-           ['converged', 'exploding'],
-           ['converged', 'exploding']], dtype='<U9')
+    >>> import gdcore as gd
+    >>> g = gd.sweep(lambda x: x**6 - 5 * x**4 + 4 * x**2, starts=[-1.5, 0.3, 1.5], lr=[0.01, 1.0])
+    >>> g.grid("verdict").tolist()
+    [['converged', 'exploding'], ['converged', 'exploding'], ['converged', 'exploding']]
     >>> g.grid("x")[:, 0].round(4)
     array([-1.6937,  0.    ,  1.6937])
     """
@@ -440,7 +438,7 @@ def outcome_of(plan: Plan) -> Outcome:
 def one_by_one(plan: Plan) -> Outcome:
     """Return the outcome by one `minimize` for each run, in as many threads as gdcore uses."""
 
-    def run(combination: tuple[int, int, int, int]) -> Any:
+    def run(combination: tuple[int, ...]) -> Any:
         start, lr, momentum, steps = combination
         return minimize(
             plan.f,

@@ -28,6 +28,8 @@ WORDS = (
     "healthy",
 )
 
+_HEALTHY = np.int8(WORDS.index("healthy"))
+
 TOLERANCE = 1e-6  # on the gradient norm, where none was asked for
 ZERO = 1e-15  # a gradient norm that is rounding, per unit of max(1, |f|)
 FLAT = 1e-3  # a small gradient norm, per unit of max(1, |f|)
@@ -117,8 +119,10 @@ def verdicts(stats: RunStatistics, tolerance: float = TOLERANCE) -> NDArray[np.s
     s = RunStatistics(*(np.asarray(field) for field in stats))
     with np.errstate(all="ignore"):
         cases = _cases(s, tolerance)
-    words = np.select([case for _, case in cases], [word for word, _ in cases], "healthy")
-    return np.asarray(words, np.str_)
+    numbers = np.select(
+        [case for _, case in cases], [np.int8(WORDS.index(word)) for word, _ in cases], _HEALTHY
+    )
+    return np.asarray(np.array(WORDS)[numbers], np.str_)
 
 
 def _cases(s: RunStatistics, tolerance: float) -> list[tuple[str, Any]]:

@@ -456,9 +456,9 @@ def sweep(g: Sweep, ax: Axes | None = None) -> Display:
 
     Examples
     --------
-    >>> from gdcore._sweep import sweep
+    >>> import gdcore as gd, numpy as np
     >>> from matplotlib.figure import Figure
-    >>> g = sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
+    >>> g = gd.sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
     >>> gd.plot.sweep(g, ax=Figure().subplots())
     Display(converged)
     """
@@ -490,9 +490,9 @@ def basins(g: Sweep, ax: Axes | None = None) -> Display:
 
     Examples
     --------
-    >>> from gdcore._sweep import sweep
+    >>> import gdcore as gd, numpy as np
     >>> from matplotlib.figure import Figure
-    >>> g = sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
+    >>> g = gd.sweep(lambda x: x**4 - x**2, np.linspace(-1, 1, 20), lr=0.1)
     >>> gd.plot.basins(g, ax=Figure().subplots())
     Display(basin 0, basin 1)
     """

@@ -25,7 +25,7 @@ RIGHT = {
     "far away": (lambda x: (x - 1e6) ** 2, lambda x: 2 * (x - 1e6), 1e6 + 3),
     "many scales": (lambda x: x @ x, lambda x: 2 * x, np.array([1e-6, 1.0, 1e6])),
     "a constant": (lambda x: 3.0, lambda x: 0.0 * x, np.ones(3)),
-    "in two arguments": (lambda x, y: x**2 * y, lambda x, y: (2 * x * y, x**2), (1.5, np.array(2.0))),
+    "in two arguments": (lambda x, y: x**2 * y, lambda x, y: (2 * x * y, x**2), (1.5, 2.0)),
     "a dict": (
         lambda p: p["a"] @ p["a"] + 3 * p["b"],
         lambda p: {"a": 2 * p["a"], "b": 3.0},

@@ -141,7 +141,7 @@ def test_the_live_optimizer_goes_on_from_x():
     whole = minimize(quadric, START, optimizer=gd.Adam(0.1), steps=8)
     r = minimize(quadric, START, optimizer=gd.Adam(0.1), steps=5)
     for _ in range(3):
-        r.optimizer.step(r.x, gd.autodiff._api.grad(quadric)(r.x))
+        r.optimizer.step(r.x, gd.grad(quadric)(r.x))
     np.testing.assert_array_equal(r.x, whole.x)
 
 
@@ -552,6 +552,14 @@ def test_jax_s_gradient():
     assert "gradients came as float32, less precise than the variables" in double.message
 
 
+def test_autograd_s_gradient():
+    autograd = pytest.importorskip("autograd")
+    f = lambda x: autograd.numpy.sum(autograd.numpy.tanh(x) ** 2)  # noqa: E731
+    r = minimize(f, START, grad=autograd.grad(f), optimizer=gd.SGD(0.1), steps=20)
+    own = minimize(lambda x: np.sum(np.tanh(x) ** 2), START, optimizer=gd.SGD(0.1), steps=20)
+    np.testing.assert_allclose(r.path, own.path, rtol=1e-12)
+
+
 def test_torch_s_gradient():
     torch = pytest.importorskip("torch")
     A = torch.tensor(MATRIX)
@@ -722,3 +730,123 @@ def test_contours_take_results():
         x, y = display.artists[name].get_xdata(), display.artists[name].get_ydata()
         path = np.stack(r.path, axis=-1) if isinstance(r.path, tuple) else r.path
         np.testing.assert_array_equal(np.stack([x, y], axis=-1), path)
+
+
+# ---- Functions that cannot be compiled -----------------------------------------------------------
+
+
+def test_a_function_that_branches_on_values_is_traced_at_each_step():
+    """Huber's, written with a branch."""
+    huber = lambda x: 0.5 * x**2 if abs(x) <= 1 else abs(x) - 0.5  # noqa: E731
+    r = minimize(huber, 3.0, optimizer=gd.SGD(0.5), steps=20)
+    np.testing.assert_array_equal(r.path[:6], [3.0, 2.5, 2.0, 1.5, 1.0, 0.5])
+    np.testing.assert_array_equal(r.losses[:6], [2.5, 2.0, 1.5, 1.0, 0.5, 0.125])
+
+
+def test_what_cannot_be_differentiated_is_an_error_of_the_function_s_line():
+    with pytest.raises(TypeError, match=r"float\(\.\.\.\) makes a plain number of a traced value"):
+        minimize(lambda x: math.sin(float(x)), 1.0)
+
+
+def test_compiled_functions_and_captured_arrays():
+    target = np.array([1.0, 2.0, 3.0])
+    f = gd.compile(lambda x: np.sum((x - target) ** 2))
+    r = minimize(f, START, optimizer=gd.SGD(0.25), steps=40)
+    np.testing.assert_allclose(r.x, target, atol=1e-9)
+    target[:] = 0
+    np.testing.assert_allclose(minimize(f, START, optimizer=gd.SGD(0.25), steps=40).x, 0, atol=1e-9)
+
+
+def test_compiled_and_traced_take_the_same_path():
+    f = lambda p: np.sum(np.tanh(p["W"] @ START + p["b"]) ** 2)  # noqa: E731
+    x0 = {"W": np.linspace(-1, 1, 6).reshape(2, 3), "b": 0.5}
+    compiled = minimize(f, x0, optimizer=gd.Adam(0.05), steps=30)
+    traced = minimize(gd.value_and_grad(f), x0, grad=True, optimizer=gd.Adam(0.05), steps=30)
+    for name in x0:
+        np.testing.assert_array_equal(compiled.path[name], traced.path[name])
+
+
+# ---- The loop in the core ------------------------------------------------------------------------
+
+
+def nothing(x):
+    """A callback: with one the loop goes step by step in Python."""
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("climb", [False, True])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"steps": 25},
+        {"steps": 25, "record": 4},
+        {"steps": 25, "record": 0},
+        {"steps": 400, "gtol": 0.3},
+        {"steps": 400, "ftol": 1e-3},
+        {"steps": 0},
+    ],
+    ids=str,
+)
+def test_the_core_s_loop_gives_the_bits_of_python_s(make, climb, limits):
+    f, run = (quadric, minimize) if not climb else (lambda x: -quadric(x), maximize)
+    fast = run(f, START, optimizer=make(), **limits)
+    slow = run(f, START, optimizer=make(), callback=nothing, **limits)
+    assert_same_result(fast, slow)
+
+
+def assert_same_result(one, other):
+    for name in ("x", "fun", "jac", "path", "losses", "grad_norms", "lrs"):
+        np.testing.assert_equal(getattr(one, name), getattr(other, name))
+    for name in ("nit", "nfev", "success", "message", "_ending"):
+        assert getattr(one, name) == getattr(other, name)
+    assert type(one.fun) is type(other.fun)
+    np.testing.assert_equal(one.optimizer.state_dict(), other.optimizer.state_dict())
+    assert one.optimizer.grad_norm == other.optimizer.grad_norm
+    assert one.optimizer.lr == other.optimizer.lr
+
+
+CONTAINERS = {
+    "a number": (sextic, 1.2),
+    "float32": (sextic, np.float32(1.2)),
+    "two arguments": (lambda x, y: np.sum(x**2) * y**2 + np.sum(x), (np.ones(3), 0.5)),
+    "a dict": (
+        lambda p: np.sum(np.tanh(p["W"] @ p["b"][0]) ** 2) + p["b"][1] ** 2,
+        {"W": np.linspace(-1, 1, 6).reshape(2, 3), "b": [np.arange(3.0), np.array(0.5)]},
+    ),
+    "both types": (
+        lambda p: np.sum(p["a"] ** 2) + np.sum(p["b"] ** 4),
+        {"a": np.ones(2, np.float32), "b": np.ones(3)},
+    ),
+    "an explosion": (lambda x: np.sum(sextic(x)), np.array([5.0, 0.1])),
+    "outside f": (lambda x: np.sum(np.log(x)), np.array([0.3, 2.0])),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("make", [lambda: gd.SGD(0.05, momentum=0.5), lambda: gd.Adam(0.05)])
+def test_the_core_s_loop_on_containers(name, make):
+    f, x0 = CONTAINERS[name]
+    fast = minimize(f, x0, optimizer=make(), steps=30, record=3)
+    slow = minimize(f, x0, optimizer=make(), steps=30, record=3, callback=nothing)
+    assert_same_result(fast, slow)
+
+
+def test_the_core_s_loop_with_groups():
+    def make():
+        groups = [{"params": "a", "lr": 0.2}, {"params": "b", "frozen": True}]
+        return gd.SGD(gd.schedules.exponential(0.1, 0.9), groups=groups)
+
+    x0 = {"a": np.ones(2), "b": np.ones(2), "c": 3.0}
+    f = lambda p: np.sum(p["a"] ** 2 * p["b"]) + p["c"] ** 2  # noqa: E731
+    fast = minimize(f, x0, optimizer=make(), steps=20, gtol=1e-3)
+    slow = minimize(f, x0, optimizer=make(), steps=20, gtol=1e-3, callback=nothing)
+    assert_same_result(fast, slow)
+    np.testing.assert_array_equal(fast.x["b"], [1, 1])
+
+
+def test_the_core_s_loop_over_many_steps():
+    """More than it takes in one call, and a record that does not divide them."""
+    make = lambda: gd.SGD(gd.schedules.cosine(1e-4, 1e-6, 40_000))  # noqa: E731
+    fast = minimize(sextic, 1.2, optimizer=make(), steps=40_001, record=777)
+    slow = minimize(sextic, 1.2, optimizer=make(), steps=40_001, record=777, callback=nothing)
+    assert_same_result(fast, slow)

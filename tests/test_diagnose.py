@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gdcore as gd
+from gdcore._diagnose import Diagnosis, diagnose
 from gdcore._verdicts import WORDS, RunStatistics, statistics, verdicts
 from gdcore.descent import maximize, minimize
-from gdcore._diagnose import Diagnosis, diagnose
 
 
 def sextic(x):

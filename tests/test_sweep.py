@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import gdcore as gd
-from gdcore._sweep import Sweep, _basins, one_by_one, _plan, sweep
-from gdcore.descent import minimize
 from gdcore._diagnose import diagnose
+from gdcore._sweep import Sweep, _basins, _plan, one_by_one, sweep
+from gdcore.descent import minimize
 
 
 def sextic(x):
@@ -72,7 +72,7 @@ def test_rows_are_in_c_order_of_starts_lr_momentum_steps():
 
 @pytest.mark.parametrize("lr", [0.001, 0.02, 0.3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_are_the_descentsone_by_one(lr, dtype):
+def test_rows_are_the_descents_one_by_one(lr, dtype):
     starts = np.linspace(-2, 2, 9).astype(dtype)
     g = sweep(sextic, starts, lr=lr, steps=100)
     assert g.columns["x"].dtype == g.columns["fun"].dtype == g.columns["start"].dtype == dtype
