@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LABELS = {"start": "starting point", "lr": "learning rate", "momentum": "momentum"}
 _GREY = "0.75"
+LOST = ("exploding", "non-finite")
 _LISTED = 8  # basins with a name of their own in the legend
 
 
@@ -87,7 +88,10 @@ def _along_one_axis(g: Sweep, name: str, ax: Axes | None) -> Display:
     ax.set(xlabel=label, ylabel="end point" if is_line else "f at the end")
     if spans_decades([where]):
         ax.set_xscale("log")
-    if not is_line and spans_decades([values]):
+    kept = values[~np.isin(g.columns["verdict"], LOST) & np.isfinite(values)]
+    if is_line and kept.size:
+        ax.set_ylim(_room_for(kept, np.ptp(where)))
+    if not is_line and kept.size and spans_decades([kept]):
         set_log_axis(ax)
     ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return Display(ax, artists)
@@ -96,17 +100,37 @@ def _along_one_axis(g: Sweep, name: str, ax: Axes | None) -> Display:
 def _dots_by_verdict(
     ax: Axes, where: Float64Array, values: Float64Array, verdict: NDArray[Any]
 ) -> dict[str, Artist]:
-    """Draw the runs of each verdict in a colour of its own; the lost ones stand in the legend."""
+    """Draw the runs of each verdict in a colour of its own; lost ones as crosses below the others.
+
+    Where they end says nothing, and would leave no height for the others.
+    """
     artists: dict[str, Artist] = {}
     for word in WORDS:
         own = verdict == word
-        if own.any():
+        if not own.any():
+            continue
+        color = next_color(ax)
+        if word in LOST:
+            artists[word] = _crosses_below(ax, where[own], color, word)
+        else:
             shown = np.where(own, values, np.nan)
-            lost = int(np.isnan(values[own]).sum())
-            name = f"{word} ({lost} not finite)" if lost else word
-            color = next_color(ax)
-            (artists[word],) = ax.plot(where, shown, ".", markersize=4, color=color, label=name)
+            (artists[word],) = ax.plot(where, shown, ".", markersize=4, color=color, label=word)
     return artists
+
+
+def _crosses_below(ax: Axes, where: Float64Array, color: str, label: str) -> Artist:
+    """Draw crosses on the lower edge, which say nothing of heights."""
+    (crosses,) = ax.plot(
+        where,
+        np.zeros(len(where)),
+        "x",
+        color=color,
+        markersize=4,
+        clip_on=False,
+        transform=ax.get_xaxis_transform(),
+        label=label,
+    )
+    return crosses
 
 
 def _heat_map(g: Sweep, axes: list[str], ax: Axes | None) -> Display:
@@ -164,8 +188,17 @@ def draw_basins(g: Sweep, ax: Axes | None) -> Display:
         if own.any():
             name = "no basin" if number < 0 else f"basin {number}"
             artists[name] = _dots_of_basin(ax, starts, ends, own, name, number)
+    if starts.shape[1] == 1 and (basin >= 0).any():
+        ax.set_ylim(_room_for(ends[basin >= 0, 0], np.ptp(starts)))
     _finish_basins(ax, starts.shape[1])
     return Display(ax, artists)
+
+
+def _room_for(ends: Float64Array, span: float) -> tuple[float, float]:
+    """Return limits around end points, in whose height rounding does not show."""
+    low, high = float(ends.min()), float(ends.max())
+    margin = 0.1 * max(high - low, float(span)) or 1.0
+    return low - margin, high + margin
 
 
 def _start_coordinates(g: Sweep) -> Float64Array:
@@ -193,9 +226,10 @@ def _dots_of_basin(
     """Draw the starts of one basin: over their end points on a line, else in the plane."""
     color = _GREY if number < 0 else COLORS[number % len(COLORS)]
     label = name if number < _LISTED else "_" + name
+    if starts.shape[1] == 1 and number < 0:
+        return _crosses_below(ax, starts[own, 0], color, label)
     if starts.shape[1] == 1:
-        over = drawable(ends[own, 0]) if number >= 0 else np.zeros(int(own.sum()))
-        (dots,) = ax.plot(starts[own, 0], over, ".", color=color, label=label)
+        (dots,) = ax.plot(starts[own, 0], ends[own, 0], ".", color=color, label=label)
         return dots
     (dots,) = ax.plot(*starts[own].T, "s", markersize=4, color=color, label=label)
     if number >= 0:

@@ -131,6 +131,7 @@ class Surface:
             self._check_count(len(p))
             return tuple(p)
         if _is_traced(p):
+            self._check_count(len(p) if p.ndim else 0)
             return p
         (array,) = _common([p], self.name)
         self._check_count(len(array) if array.ndim else 0)

@@ -436,8 +436,9 @@ def sweep(g: Sweep, ax: Axes | None = None) -> Display:
     """Draw a sweep over one or two arrays.
 
     Over one: the end points against the starts where these are numbers, else f at the end, with a
-    colour for each verdict. Over two: f at the end as a map. Axes are logarithmic where their
-    values are positive and span more than three decades.
+    colour for each verdict; runs that explode or are not finite are crosses on the lower edge. Over
+    two: f at the end as a map. Axes are logarithmic where their values are positive and span more
+    than three decades.
 
     Parameters
     ----------
@@ -470,8 +471,9 @@ def sweep(g: Sweep, ax: Axes | None = None) -> Display:
 def basins(g: Sweep, ax: Axes | None = None) -> Display:
     """Draw which starts lead to which end point, in one or two coordinates.
 
-    In one coordinate each start stands below its end point; in two each start has the colour of
-    its end point, which is a star. Starts that lead to none are grey.
+    In one coordinate each end point stands over its start, and starts that lead to none are grey
+    crosses on the lower edge; in two each start has the colour of its end point, which is a star,
+    and those that lead to none are grey.
 
     Parameters
     ----------

@@ -79,6 +79,18 @@ def test_rows_are_the_descents_one_by_one(lr, dtype):
     check_rows(g, sextic, lambda lr, momentum: gd.SGD(lr))
 
 
+@pytest.mark.parametrize("row", gd._core.OPTIMIZERS, ids=lambda row: row["name"])
+def test_rows_of_every_rule_are_its_descents(row):
+    kind = getattr(gd, row["class"])
+    matrix = np.array([[2.0, 0.5], [0.5, 0.3]])
+    f = lambda p: p @ matrix @ p + np.sum(np.cos(3 * p))  # noqa: E731
+    starts = np.linspace(-1.5, 1.5, 10).reshape(5, 2)
+    g = sweep(f, starts, lr=[0.003, 0.05], steps=[7, 20], optimizer=kind)
+    check_rows(g, f, lambda lr, momentum: kind(lr=lr))
+    g = sweep(lambda x: sextic(x), starts[:, 0], lr=[0.003, 0.05], steps=15, optimizer=kind)
+    check_rows(g, sextic, lambda lr, momentum: kind(lr=lr))
+
+
 def test_vectors_and_several_arguments():
     starts = np.random.default_rng(0).uniform(-1, 1, (5, 2))
     g = sweep(lambda p: valley(p[0], p[1]), starts, lr=0.05, steps=40)
@@ -371,8 +383,12 @@ def test_values_are_drawn_against_rates(ax):
     display = gd.plot.sweep(g, ax=ax)
     assert ax.get_xscale() == "log"
     assert ax.get_xlabel() == "learning rate"
-    assert "not finite" in display.artists["exploding"].get_label()
+    crosses = display.artists["exploding"]
+    lost = g.columns["verdict"] == "exploding"
+    np.testing.assert_array_equal(crosses.get_xdata(), g.columns["lr"][lost])
+    assert set(crosses.get_ydata()) == {0.0}
     ax.figure.canvas.draw()
+    assert ax.get_ylim()[1] < 10  # not those of the lost runs
 
 
 def test_two_axes_are_a_map(ax):

@@ -18,6 +18,7 @@ import numpy as np
 
 from gdcore import _core
 from gdcore.autodiff._differentiate import backward, dependent, tangents
+from gdcore.autodiff._errors import original
 from gdcore.autodiff._parameters import Leaf, is_container, leaves, read, rebuilt, text_of
 from gdcore.autodiff._primitives import concatenate, filled, reshape, transpose, window
 from gdcore.autodiff._tape import Tape, Value
@@ -89,6 +90,8 @@ class Trace:
         token = _ACTIVE.set(self.tape)
         try:
             self.out = self.function(*arguments, **given)
+        except ValueError as error:
+            raise original(error)  # noqa: B904 - with the cause that it has
         finally:
             _ACTIVE.reset(token)
             self.tape.parameters = outer

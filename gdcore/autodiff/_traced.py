@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from gdcore.autodiff._errors import (
     MissingAttributeError,
+    Place,
     called,
+    indexes,
     untraceable,
     user_place,
 )
@@ -54,7 +56,6 @@ def _known(function: Any) -> Callable[..., Any]:
 _OTHER_WAY = "Write it with functions that are (arithmetic, np.sum, np.where, np.stack, ...)"
 _WAYS = {
     "np.array": "Write np.stack([x, y])",
-    "np.vectorize": "NumPy's functions work on whole arrays: call the function on the array itself",
     "np.copyto": "Write y = x: values of a trace never change",
     "np.put": "Write np.where, or put the parts together with np.concatenate",
     "np.fill_diagonal": "Write np.where(np.eye(n) > 0, value, x)",
@@ -207,7 +208,10 @@ class Traced(Value):
 
     def _number(self, name: str) -> NoReturn:
         """Refuse to become a Python number: what asked for one is in the user's line."""
-        function = called(user_place())
+        place = user_place()
+        function = called(place)
+        if place.assigns:
+            raise _assignment(place)
         if function.startswith("math."):
             name, way = function, _numpy_of(function)
         else:
@@ -225,20 +229,18 @@ class Traced(Value):
         self._number("complex")
 
     def __index__(self) -> int:
-        raise untraceable(
-            "A traced value is used as a position or a number of times",
-            "Work positions out outside of the function, or write np.where",
-        )
+        raise _position()
 
     def __array__(self, *args: Any, **given: Any) -> NoReturn:
         place = user_place()
         if place.assigns:
-            what = f"{place.expression} = ... writes a traced value into an array"
-            way = "Put the parts together with np.stack or np.concatenate, or write np.where"
-        else:
-            what = f"{called(place) or 'NumPy'}(...) makes a plain array of a traced value"
-            way = _WAYS_TO_ARRAYS.get(called(place).rpartition(".")[2], _WAY_TO_ARRAY)
-        raise untraceable(what, way)
+            raise _assignment(place)
+        if indexes(place):
+            raise _position()
+        through = place.through.partition(".")[0]
+        name = f"np.{through}" if through in _WAYS_TO_ARRAYS else called(place)
+        way = _WAYS_TO_ARRAYS.get(through or name.rpartition(".")[2], _WAY_TO_ARRAY)
+        raise untraceable(f"{name or 'NumPy'}(...) makes a plain array of a traced value", way)
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise untraceable(
@@ -295,8 +297,24 @@ class Traced(Value):
         return _module("_functions").astype(self, dtype)
 
 
+def _assignment(place: Place) -> Exception:
+    return untraceable(
+        f"{place.expression} = ... writes a traced value into an array",
+        "Put the parts together with np.stack or np.concatenate, or write np.where",
+    )
+
+
+def _position() -> Exception:
+    return untraceable(
+        "A traced value is used as a position or a number of times",
+        "Work positions out outside of the function, or write np.where",
+    )
+
+
 _WAY_TO_ARRAY = "Leave the value traced: NumPy's functions take it as it is"
 _WAYS_TO_ARRAYS = {
+    "vectorize": "NumPy's functions work on whole arrays: call the function on the array itself",
+    "MaskedArray": "Masked arrays are not followed: write np.ma.filled(a, 0), or np.where",
     "array": "Write np.stack([x, y]), or np.concatenate for arrays",
     "asarray": "Leave it out: a traced value is an array already; for a list write np.stack",
     "float64": "Write x.astype(np.float64)",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gdcore import _core
-from gdcore.autodiff._errors import called, untraceable, user_place, user_stacklevel
+from gdcore.autodiff._errors import called, untraceable, user_frame, user_place, user_stacklevel
 from gdcore.autodiff._execute import OPS
 from gdcore.autodiff._primitives import as_type, common_shape, expand, filled, held_in, mapped
 from gdcore.autodiff._tape import BOOL, F32, F64, I64, Value
@@ -41,12 +40,14 @@ def as_value(like: Any, x: Any, dtype: np.dtype[Any] | None = None) -> Any:
             )
         return x if dtype is None else as_type(x, dtype)
     if isinstance(x, (int, float, np.generic)):
-        if isinstance(x, np.generic):
-            tape.scalars.append(x)
         if dtype is None:
             dtype = common_dtype([np.asarray(x)])
+        if isinstance(x, np.generic):
+            tape.scalars.append(x)
         return tape.constant(float(x), dtype)
-    array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise untraceable("An operand is a masked array", "Write np.ma.filled(a, 0), or np.where")
+    array = x if type(x) is np.ndarray else np.asarray(x)
     own = common_dtype([array])
     if dtype is None:
         dtype = own
@@ -70,15 +71,13 @@ def _warn_of_float64(tape: Any, array: Any) -> None:
 
 def _variable(array: Any) -> str:
     """Return the name that the user's function has for an array."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
+    frame, _ = user_frame()
+    if frame is not None:
         for names in (frame.f_locals, frame.f_globals):
-            if frame.f_globals.get("__name__", "").partition(".")[0] not in ("gdcore", "numpy"):
-                for name, value in names.items():
-                    if value is array:
-                        return name
-        frame = frame.f_back
-    return user_place().expression or "an operand"
+            for name, value in names.items():
+                if value is array:
+                    return name
+    return "An operand"
 
 
 def common_dtype(operands: Sequence[Any]) -> np.dtype[Any]:
@@ -349,7 +348,9 @@ def _ignoring_nan(op: Function) -> Function:
 
     def apply(a: Any, b: Any) -> Any:
         a, b = promoted(a, b)
-        return _select(_is_nan(a), b, _select(_is_nan(b), a, op(a, b)))
+        shape = common_shape((a.shape, b.shape))
+        a, b = expand(a, shape), expand(b, shape)
+        return op(_select(_is_nan(a), b, a), _select(_is_nan(b), a, b))
 
     return apply
 
