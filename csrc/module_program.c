@@ -410,8 +410,8 @@ static gd_op op_named(const char *name)
 }
 
 PyDoc_STRVAR(elementwise_doc,
-             "elementwise(name, operands, params=(), out=None)\n--\n\nAn elementwise instruction on "
-             "C-contiguous arrays of one shape, as the level in force computes it.");
+             "elementwise(name, operands, params=(), out=None, /)\n--\n\nAn elementwise "
+             "instruction on C-contiguous arrays of one shape, as the level in force computes it.");
 
 static PyObject *elementwise(PyObject *module, PyObject *args)
 {

@@ -50,7 +50,7 @@ typedef struct {
     size_t node, step, real_size, ndim, operand_count, param_count;
     const size_t *shape, *operand; /* numbers of lines; leaves have lines of their own */
     const double *param;
-    size_t bytes;                  /* of memory for the result; 0 where it stays in L1 or is a view */
+    size_t bytes; /* of memory for the result; 0 where it stays in L1 or is a view */
 } gd_program_line;
 bool gd_program_list(const gd_program *program, size_t i, gd_program_line *line);
 /* Bytes that a run works in, and number of steps. */

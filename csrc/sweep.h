@@ -6,7 +6,7 @@
 #include "optimizer.h"
 #include "program.h"
 
-/* What is known of each run at its end, a row of doubles for each run; gdcore/_verdicts.py says what
+/* What is known of each run at its end, a row of doubles for each; gdcore/_verdicts.py says what
  * they mean. Losses and norms of a run that is not finite are those of its last finite point. */
 enum {
     GD_RUN_FUN, /* f where it ended */
@@ -47,7 +47,7 @@ typedef struct {
     size_t runs;
     const int64_t *start, *steps; /* of each run: number of its start, steps at most */
     const double *lr, *momentum;  /* of each run; NaN: the group's */
-    const double *rates;          /* learning rate and momentum of each step, or NULL: the group's */
+    const double *rates; /* learning rate and momentum of each step, or NULL: the group's */
     double gtol;
     double *facts; /* runs x GD_RUN_FACTS */
 } gd_sweep;

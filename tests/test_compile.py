@@ -39,7 +39,7 @@ def test_it_is_traced_twice_for_each_set_of_shapes_and_types():
     f = counted(lambda x: np.sum(np.sin(x)))
     fast = gd.compile(f)
     for x in (np.ones(3), np.zeros(3), np.ones(3)):
-        assert fast(x) == f.__wrapped__(x) if hasattr(f, "__wrapped__") else True
+        assert fast(x) == pytest.approx(np.sin(x).sum())
     assert f.calls == 2
     fast(np.ones(4))
     assert f.calls == 4

@@ -8,6 +8,7 @@ and what the function found outside with what stood there then, and runs it.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ class _Traced:
         (args, given), self.pieces = argument_pieces(whole, self._enter)
         token = _api.activate(self.tape)
         try:
-            self.out = f(*args, **given)
+            self.out = _entered(self.tape, f(*args, **given))
         finally:
             _api.deactivate(token)
 
@@ -136,28 +137,29 @@ class Compiled:
         self, function: Function, argnums: Any = None, has_aux: bool = False, of: Any = None
     ) -> None:
         functools.update_wrapper(self, function)
+        self._name: str = getattr(function, "__name__", None) or repr(function)
         self.function = function
         self._of = function if of is None else of
         self._argnums = argnums
         self._has_aux = has_aux
-        self._entries: list[Entry] = []
+        self._entries: list[Entry] = []  # replaced as a whole; the one that served last is last
+        self._lock = threading.Lock()
         self._derivatives: dict[Any, Compiled] = {}
 
     def __call__(self, *args: Any, **given: Any) -> Any:
         """Return what the function returns."""
-        if self._entries:
-            result = self._entries[-1].run(args, given)
+        entries = self._entries
+        if entries:
+            result = entries[-1].run(args, given)
             if result is not NotImplemented:
                 return result
         if _api.is_tracing(args, given):
             return self.function(*args, **given)
-        args, given = _plain(args, self._numbers(args)), _plain(given, ())
-        return self._entry(args, given).run(args, given)
+        return self._found(args, given)[1]
 
-    def _entry_for(self, args: tuple[Any, ...]) -> Entry:
-        """Return the program for arguments that are arrays, or what else f takes."""
-        args = _plain(args, self._numbers(args))
-        return self._entry(args, {})
+    def _entry_for(self, args: tuple[Any, ...], given: dict[str, Any] | None = None) -> Entry:
+        """Return the program for these arguments."""
+        return self._found(args, given or {})[0]
 
     def _numbers(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """Return the positions of the arguments by which is differentiated."""
@@ -166,17 +168,27 @@ class Compiled:
         numbers = self._argnums if isinstance(self._argnums, tuple) else (self._argnums,)
         return tuple([n % len(args) for n in numbers if -len(args) <= n < len(args)])
 
-    def _entry(self, args: tuple[Any, ...], given: dict[str, Any]) -> Entry:
-        """Return the program for these arguments, made where there is none; it is the last then."""
-        entries = self._entries
-        for i in range(len(entries) - 1, -1, -1):
-            if entries[i].run(args, given) is not NotImplemented:
-                entries.append(entries.pop(i))
-                return entries[-1]
+    def _found(self, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Entry, Any]:
+        """Return the program for these arguments, made where there is none, and its results.
+
+        It stands last from then on. Other threads may be in here too: each goes on with the entry
+        that it has found.
+        """
+        args, given = _plain(args, self._numbers(args)), _plain(given, ())
+        for entry in reversed(self._entries.copy()):
+            results = entry.run(args, given)
+            if results is not NotImplemented:
+                self._keep(entry)
+                return entry, results
         entry = self._made(args, given)
-        self._entries = [e for e in entries if hold(e.found)][-(MOST_PROGRAMS - 1) :]
-        self._entries.append(entry)
-        return entry
+        self._keep(entry)
+        return entry, entry.run(args, given)
+
+    def _keep(self, entry: Entry) -> None:
+        """Put an entry last; what no longer holds, and the first of too many, go."""
+        with self._lock:
+            others = [e for e in self._entries if e is not entry and hold(e.found)]
+            self._entries = [*others[-(MOST_PROGRAMS - 1) :], entry]
 
     def _made(self, args: tuple[Any, ...], given: dict[str, Any]) -> Entry:
         """Trace twice, compare, and build the program."""
@@ -184,9 +196,9 @@ class Compiled:
         found = guards(self._of)
         first = _Traced(self.function, args, given, numbers)
         second = _Traced(self.function, args, given, numbers)
-        _compare(self.__name__, first.tape, second.tape)
+        _compare(self._name, first.tape, second.tape)
         outputs: list[Value] = []
-        out = _entered(first.tape, first.out)
+        out = first.out
         results = self._results(args, out, outputs)
         program = _core.Program(first.tape.instructions, [x.id for x in outputs])
         arguments, watched = _settled(first, second, found)
@@ -248,27 +260,26 @@ class Compiled:
         >>> import gdcore as gd
         >>> fast = gd.compile(lambda x: x * x + 1.0)
         >>> print(fast.program(2.0))
-        %0 = input         float64 ()
-        %1 = multiply      float64 ()   %0, %0          step 0
-        %2 = constant      float64 ()   1.0
-        %3 = add           float64 ()   %1, %2          step 0   -> output 0
-        1 step, 8 bytes
+        %0 = input          float64 ()
+        %1 = multiply       float64 ()            %0, %0                  step 0
+        %2 = constant       float64 ()            1
+        %3 = add            float64 ()            %1, %2                  step 0 -> output 0
+        1 step, 128 bytes of memory
         """
         compiled = self
         if grad and self._argnums is None:
             compiled = self._derivative(0, False)
         if args or given:
-            args, given = _plain(args, compiled._numbers(args)), _plain(given, ())
-            return listed(compiled._entry(args, given).program)
+            return listed(compiled._entry_for(args, given).program)
         if not compiled._entries:
             raise ValueError(
-                f"{self.__name__} has no program yet: call it, or say with which arguments, as in"
+                f"{self._name} has no program yet: call it, or say with which arguments, as in"
                 " fast.program(x)"
             )
         return listed(compiled._entries[-1].program)
 
     def __repr__(self) -> str:
-        return f"gd.compile({self.__name__})"
+        return f"gd.compile({self._name})"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

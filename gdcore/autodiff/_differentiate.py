@@ -108,9 +108,12 @@ def tangents(
             continue
         op, _, _, operands, params = instructions[i]
         if foreign and i in foreign:
-            t = foreign[i].jvp([found.get(x.id) for x in foreign[i].operands])
+            given = [found.get(x.id) for x in foreign[i].operands]
+            t = None if all(t is None for t in given) else foreign[i].jvp(given)
         else:
             given = [found.get(j) for j in operands]
+            if all(t is None for t in given):  # what it depends on is flat
+                continue
             values = [_real(tape, j) for j in operands]
             t = _JVP[op](given, _real(tape, i), values, params)  # type: ignore[misc]
         if t is not None:

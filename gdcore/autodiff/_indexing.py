@@ -80,7 +80,7 @@ def _entries(x: Any, key: Any) -> list[Any]:
     left = len(x.shape) - sum(map(_axes_of, entries))
     dots = [i for i, k in enumerate(entries) if k is Ellipsis]
     if left < 0 or len(dots) > 1:
-        _complain(x.shape, tuple(entries))
+        _complain(x.shape, key)
     at = dots[0] if dots else len(entries)
     return [*entries[:at], *[slice(None)] * left, *entries[at + 1 :]]
 
@@ -137,10 +137,15 @@ def _positions(tape: Tape, indices: Array, length: int) -> Any:
     return tape.indices(np.where(row < 0, row + length, row))
 
 
+def _inside(indices: Array, length: int) -> bool:
+    """Whether indices are positions of an axis of that length; negative ones count back."""
+    return not indices.size or bool(indices.min() >= -length and indices.max() < length)
+
+
 def take_at(x: Any, indices: Array, axis: int) -> Any:
     """Return np.take(x, indices, axis) for plain integers and an axis from 0."""
     n = x.shape[axis]
-    if indices.size and (indices.min() < -n or indices.max() >= n):
+    if not _inside(indices, n):
         _complain((n,), indices)
     y = p.gather(x, _positions(x.tape, indices, n), axis)
     return p.reshape(y, x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
@@ -161,9 +166,11 @@ def _places(shape: Shape) -> Array:
 def _one_array(x: Any, entries: list[Any], at: int) -> Any:
     """Return x indexed by slices, None and one array of integers or booleans, the entry `at`."""
     k = entries[at]
-    if k.dtype != BOOL:
-        return take_at(_basic(x, [*entries[:at], slice(None), *entries[at + 1 :]]), k, at)
     first = sum(one is not None for one in entries[:at])
+    if k.dtype != BOOL:
+        if not _inside(k, x.shape[first]):
+            _complain(x.shape, tuple(entries))
+        return take_at(_basic(x, [*entries[:at], slice(None), *entries[at + 1 :]]), k, at)
     if k.shape != x.shape[first : first + k.ndim]:
         _complain(x.shape, tuple(entries))
     y = _basic(x, [*entries[:at], *[slice(None)] * k.ndim, *entries[at + 1 :]])
@@ -189,7 +196,7 @@ def take(x: Any, key: Any) -> Any:
         return _basic(x, entries)
     for i in arrays:
         if entries[i].dtype.kind not in "biu":
-            _complain(x.shape, tuple(entries))
+            _complain(x.shape, key)
     alone = len(arrays) == 1 and entries[arrays[0]].ndim > 0
     if alone and not any(isinstance(k, int) for k in entries):
         return _one_array(x, entries, arrays[0])

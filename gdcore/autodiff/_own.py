@@ -135,6 +135,8 @@ def _each(spec: Spec, y_true: Any, y: Any) -> Any:
     if target is None:
         return None
     shape = y.shape if kind == "pointwise" else per_row
+    if p.size(y) == 0:
+        return p.filled(y, 0.0, shape)
     return y.tape.emit("loss", shape, y.dtype, (target, y), params)
 
 

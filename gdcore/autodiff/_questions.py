@@ -137,13 +137,20 @@ def full_like(
 # ---- Questions about numbers ---------------------------------------------------------------------
 
 
+def _now(x: Any, name: str) -> Any:
+    """Return an operand, or those in a list, as what they are now."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(_now(one, name) for one in x)
+    return concrete(x, name) if is_traced(x) else x
+
+
 def _asks(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of NumPy applied to what the values are now."""
     name = function.__name__
 
     def ask(*operands: Any, **settings: Any) -> Any:
         refuse(name, out=settings.pop("out", None))
-        return function(*[concrete(x, name) if is_traced(x) else x for x in operands], **settings)
+        return function(*[_now(x, name) for x in operands], **settings)
 
     return ask
 

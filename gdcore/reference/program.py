@@ -23,7 +23,8 @@ Array = NDArray[Any]
 def _erf(x: Array) -> Array:
     import math
 
-    return np.vectorize(math.erf, otypes=[x.dtype])(x)
+    found: Array = np.vectorize(math.erf, otypes=[x.dtype])(x)
+    return found
 
 
 def _bits(test: Callable[[Array, Array], Any]) -> Callable[[Array, Array], Array]:
@@ -119,6 +120,8 @@ def _loss(params: Sequence[float], target: Array, y: Array, grad: bool) -> Any:
     """Return the losses of a row of the losses, or their gradient."""
     row = _core.LOSSES[int(params[0])]
     given = dict(zip(row["params"], params[1:], strict=True))
+    per_row = row["kind"] in ("sparse", "paired")
+    target = target.reshape(y.shape[:-1] if per_row else y.shape)
     return losses.LOSSES[row["name"]][int(grad)](target, y, **given)
 
 
@@ -133,8 +136,8 @@ def _one(name: str, x: Sequence[Array], params: Sequence[float], shape: tuple[in
         "expand": lambda: np.broadcast_to(x[0], shape),
         "activation": lambda: _activation(params)[0](x[0], **_activation(params)[2]),
         "activation_grad": lambda: _activation(params)[1](*x, **_activation(params)[2]),
-        "loss": lambda: _loss(params, x[0], x[1], False),
-        "loss_grad": lambda: _loss(params, x[0], x[1], True),
+        "loss": lambda: _loss(params, x[0], x[1], False).reshape(shape),
+        "loss_grad": lambda: _loss(params, x[0], x[1], True).reshape(shape),
         "embed": lambda: _embed(x[0], params, shape),
         "concatenate": lambda: np.concatenate(x, axis=axes[0]),
         "gather": lambda: np.take(x[0], x[1], axis=axes[0]),
