@@ -131,7 +131,8 @@ class Surface:
             self._check_count(len(p))
             return tuple(p)
         if _is_traced(p):
-            self._check_count(len(p) if p.ndim else 0)
+            if hasattr(p, "shape"):
+                self._check_count(p.shape[0] if p.shape else 0)
             return p
         (array,) = _common([p], self.name)
         self._check_count(len(array) if array.ndim else 0)

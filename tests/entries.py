@@ -547,3 +547,6 @@ def run(script, *arguments, timeout=250):
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+import entries_engine  # noqa: E402, F401 - registers the entries of the engine

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def gradient(f, x, step=None):
-    """The gradient of a function of one array by central differences of fourth order, in float64."""
+    """The gradient of a function of one array by central differences of fourth order."""
     x = np.asarray(x, np.float64)
     found = np.zeros(x.shape)
     for index in np.ndindex(x.shape):

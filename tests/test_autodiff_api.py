@@ -1,8 +1,5 @@
 """value_and_grad, grad, hvp, jacobian and hessian: containers, types, nesting, errors."""
 
-import math
-import threading
-import warnings
 from collections import namedtuple
 
 import gradcheck
@@ -10,10 +7,6 @@ import numpy as np
 import pytest
 
 import gdcore as gd
-from gdcore import _core
-from gdcore.autodiff import _differentiate
-from gdcore.autodiff._tape import Tape
-from gdcore.autodiff._traced import Traced
 
 INPUTS = np.arange(6.0)
 TARGETS = 2 * INPUTS + 1
@@ -165,7 +158,7 @@ def test_outputs_that_are_refused():
         gd.grad(lambda x: np.ones(2))(x)
     with pytest.raises(TypeError, match=r"returned None; .*is there a return\?"):
         gd.grad(lambda x: None)(x)
-    with pytest.raises(TypeError, match="returned a tuple.*has_aux=True"):
+    with pytest.raises(TypeError, match=r"returned a tuple.*has_aux=True"):
         gd.grad(lambda x: (x[0], x[1]))(x)
     with pytest.raises(TypeError, match="returned a str"):
         gd.grad(lambda x: "loss")(x)
@@ -377,71 +370,7 @@ def test_penalty_on_the_gradient(rng):
     gradcheck.check(gd, f, rng.normal(size=3))
 
 
-# ---- How a function is run -----------------------------------------------------------------------
-
-
-def test_branches_follow_the_value():
-    def f(x):
-        if x > 0:
-            return x**2
-        while x < -1:
-            x = x / 2
-        return -x
-
-    slope = gd.grad(f)
-    assert [slope(3.0), slope(-0.5), slope(-3.0)] == [6, -1, -0.25]
-    assert gd.grad(lambda x: max(x, 2 * x) + sorted([x, -x])[0])(3.0) == 1
-    assert gd.grad(lambda x: sum(x))(np.ones(3)).tolist() == [1, 1, 1]
-
-
-def test_contents_are_those_at_the_time_of_use():
-    buffer = np.zeros(2)
-
-    def f(x):
-        total = 0.0
-        for i in range(3):
-            buffer[:] = i
-            total = total + np.sum(x * buffer)
-        buffer[:] = np.nan
-        return total
-
-    assert gd.grad(f)(np.ones(2)).tolist() == [3, 3]
-
-
-def test_printing_and_formatting(capsys):
-    def f(x):
-        y = x * 2
-        print(y, f"{y[0]:.2f}", f"{y.sum()}", repr(y), y > 1, sep="|")
-        return np.sum(y)
-
-    gd.grad(f)(np.array([1.0, -1.0]))
-    shown = capsys.readouterr().out.strip()
-    assert shown == (
-        "[ 2. -2.]|2.00|0.0|traced([ 2., -2.], shape=(2,), dtype=float64)|[ True False]"
-    )
-
-
-def test_float64_among_float32_warns_once():
-    scale = np.arange(2.0)
-    x = np.ones(2, np.float32)
-    with pytest.warns(UserWarning, match=r"scale, a float64 array of shape \(2,\)") as found:
-        value, slope = gd.value_and_grad(lambda x: np.sum(x * scale + scale))(x)
-    assert len(found) == 1
-    assert found[0].filename == __file__
-    assert value.dtype == np.float64
-    assert slope.dtype == np.float32
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        gd.grad(lambda x: np.sum(x * np.float64(2) * np.arange(2)))(x)
-        gd.grad(lambda x: np.sum(x * scale))(x.astype(np.float64))
-
-
-def test_no_warning_where_values_are_not_finite():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        value, slope = gd.value_and_grad(lambda x: np.sum(np.log(x) / x))(np.array([0.0, -1.0]))
-    assert math.isnan(value)
-    assert math.isnan(slope[1])
+# ---- Functions of ours ---------------------------------------------------------------------------
 
 
 def test_functions_with_names():
@@ -480,83 +409,3 @@ def test_compiled_functions_answer_themselves():
     fast._value_and_grad = lambda *asked: (1.0, asked)
     assert gd.value_and_grad(fast, 1)(2, 3, k=4) == (1.0, (1, False, (2, 3), {"k": 4}))
     assert gd.grad(fast, (0,))(2) == ((0,), False, (2,), {})
-
-
-def test_values_of_an_ended_call_are_refused():
-    kept = []
-    gd.grad(lambda x: kept.append(x) or x**2)(2.0)
-    with pytest.raises(TypeError, match="kept from a call that has ended"):
-        gd.grad(lambda x: x * kept[0])(2.0)
-
-
-def test_errors_of_the_function_come_through_and_leave_nothing_behind():
-    def f(x):
-        raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        gd.grad(f)(1.0)
-    assert type(gd.grad(lambda x: x**2)(1.0)) is np.float64
-
-
-def test_threads_do_not_meet():
-    results = {}
-
-    def work(n):
-        slope = gd.grad(lambda x: gd.grad(lambda y: x * y**2 * n)(x))
-        results[n] = [slope(float(i)) for i in range(50)]
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == {n: [4.0 * n * i for i in range(50)] for n in range(4)}
-
-
-# ---- The sweeps over the tape --------------------------------------------------------------------
-
-
-def test_long_tapes():
-    def f(x):
-        for _ in range(5000):
-            x = x * 1.0001 + 0.001
-        return np.sum(x)
-
-    value, slope = gd.value_and_grad(f)(np.ones(2))
-    assert slope == pytest.approx([1.0001**5000] * 2)
-    assert gd.hvp(lambda x: f(x) ** 2, np.ones(1), np.ones(1)) == pytest.approx(
-        2 * 1.0001**10000
-    )
-
-
-def test_only_what_depends_on_the_parameters_is_swept(monkeypatch):
-    tape = Tape(Traced)
-    x, y = tape.input(np.ones(2)), tape.input(np.ones(2))
-    out = np.sum(np.exp(y)) + np.sum(x * np.sin(y))
-    swept = []
-    for name in ("_VJP", "_PARTIALS"):
-        rules = list(getattr(_differentiate, name))
-        monkeypatch.setattr(
-            _differentiate,
-            name,
-            [r and Recorded(r, swept, row["name"]) for r, row in zip(rules, _core.INSTRUCTIONS)],
-        )
-    dx, dz = _differentiate.backward(out, [x, tape.input(np.ones(3))])
-    assert dz is None
-    assert swept == ["add", "sum", "multiply"]
-    np.testing.assert_array_equal(tape.evaluate([dx])[0], np.sin([1, 1]))
-
-
-class Recorded:
-    """A rule that notes its use."""
-
-    def __init__(self, rule, used, name):
-        self.rule, self.used, self.name = rule, used, name
-
-    def __iter__(self):
-        self.used.append(self.name)
-        return iter(self.rule)
-
-    def __call__(self, *args):
-        self.used.append(self.name)
-        return self.rule(*args)

@@ -355,7 +355,9 @@ def test_types_that_are_refused(kind):
 
 def test_ufunc_methods():
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
-    np.testing.assert_array_equal(gd.grad(lambda x: np.sum(np.add.reduce(x) ** 2))(x), [[8, 12]] * 2)
+    np.testing.assert_array_equal(
+        gd.grad(lambda x: np.sum(np.add.reduce(x) ** 2))(x), [[8, 12]] * 2
+    )
     assert gd.value_and_grad(lambda x: np.maximum.reduce(x, axis=None))(x)[0] == 4
     assert gd.value_and_grad(lambda x: np.multiply.reduce(x, axis=(0, 1)))(x)[0] == 24
     outer = gd.grad(lambda x: np.sum(np.multiply.outer(x[0], x[1])))(x)

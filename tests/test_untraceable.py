@@ -4,6 +4,7 @@ The message says what was found, shows the line of the user's code, and names th
 """
 
 import functools
+import linecache
 import math
 import pickle
 
@@ -258,9 +259,8 @@ def test_what_python_asks_without_saying_so():
 
 
 def test_lines_of_a_notebook_are_shown():
-    import linecache
-
-    name, source = "/tmp/ipykernel_1/1234.py", "import math\ndef f(x):\n    return math.exp(x) + 1\n"
+    name = "ipykernel_1/1234.py"
+    source = "import math\ndef f(x):\n    return math.exp(x) + 1\n"
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)
     space = {"__name__": "__main__"}
     exec(compile(source, name, "exec"), space)

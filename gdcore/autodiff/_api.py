@@ -21,6 +21,7 @@ from gdcore.autodiff._differentiate import backward, dependent, tangents
 from gdcore.autodiff._errors import original
 from gdcore.autodiff._parameters import Leaf, is_container, leaves, read, rebuilt, text_of
 from gdcore.autodiff._primitives import concatenate, filled, reshape, transpose, window
+from gdcore.autodiff._recall import Recall
 from gdcore.autodiff._tape import Tape, Value
 from gdcore.autodiff._traced import Traced, as_numpy
 from gdcore.autodiff._ufuncs import as_value
@@ -140,11 +141,10 @@ class Trace:
         """Return values as arrays, or as they are where an outer differentiation needs them."""
         if self.nested and self._stay(values):
             return list(values)
-        arrays: list[Any] = []
-        for value, array in zip(values, self.tape.evaluate(values), strict=True):
-            array = as_numpy(array, value.dtype)
-            arrays.append(array.copy() if any(array is other for other in arrays) else array)
-        return arrays
+        arrays = self.tape.evaluate(values)
+        if len({value.id for value in values}) < len(arrays):
+            arrays = [array.copy() for array in arrays]
+        return [as_numpy(a, value.dtype) for a, value in zip(arrays, values, strict=True)]
 
     def _stay(self, values: Sequence[Any]) -> bool:
         """Whether values depend on what an outer function is differentiated or compiled by."""
@@ -254,16 +254,17 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
     """
     numbers = _checked_argnums(argnums)
     alone = not isinstance(argnums, tuple)
+    recall = Recall()
 
     @_named(f, "value_and_grad")
     def value_and_gradient(*args: Any, **given: Any) -> Any:
         if hasattr(f, "_gd_compiled"):
-            return f._value_and_grad(argnums, has_aux, args, given)
+            return f._value_and_grad(argnums, has_aux, args, given)  # type: ignore[attr-defined]
         trace = Trace(f, numbers, args, given)
         out, more = _apart(trace) if has_aux else (trace.out, None)
         value = trace.scalar(out)
         others = list(_traced_in(more)) if has_aux else []
-        results = trace.delivered([value, *trace.gradients(value), *others])
+        results = recall.results(trace, value, others)
         last = 1 + len(trace.wrt)
         gradients = trace.shaped(results[1:last])
         value = _number(results[0])

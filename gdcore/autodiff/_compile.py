@@ -264,7 +264,7 @@ class Compiled:
         %1 = multiply       float64 ()            %0, %0                  step 0
         %2 = constant       float64 ()            1
         %3 = add            float64 ()            %1, %2                  step 0 -> output 0
-        1 step, 128 bytes of memory
+        1 step, 64 bytes of memory
         """
         compiled = self
         if grad and self._argnums is None:

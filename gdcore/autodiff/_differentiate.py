@@ -18,10 +18,10 @@ from gdcore.autodiff._tape import F32, F64, I64, Tape, Value
 __all__ = ["backward", "dependent", "tangents"]
 
 _NAMES = [row["name"] for row in _core.INSTRUCTIONS]
-_VJP = [VJP.get(name) for name in _NAMES]
-_JVP = [JVP.get(name) for name in _NAMES]
+_VJP: list[Any] = [VJP.get(name) for name in _NAMES]
+_JVP: list[Any] = [JVP.get(name) for name in _NAMES]
 # Instructions whose derivative is 0 everywhere: nothing goes through them.
-_PARTIALS = [PARTIALS.get(name) for name in _NAMES]
+_PARTIALS: list[Any] = [PARTIALS.get(name) for name in _NAMES]
 _STOPS = [name in PARTIALS and not any(PARTIALS[name]) for name in _NAMES]
 _INDICES = _NAMES.index("indices")
 
@@ -71,12 +71,13 @@ def backward(out: Value, wrt: Sequence[Value], seed: Value | None = None) -> lis
         del cotangents[i]
         op, _, _, operands, params = instructions[i]
         partials = _PARTIALS[op]
+        parts: Sequence[Any]
         if partials is not None:
             shape, dtype = ct.shape, ct.dtype
             y, values = kind(tape, i, shape, dtype), [kind(tape, j, shape, dtype) for j in operands]
             parts = [
                 f(ct, y, *values, *params) if marks[j] and f is not None else None
-                for f, j in zip(partials, operands)
+                for f, j in zip(partials, operands, strict=True)
             ]
         elif foreign and i in foreign:
             operands = tuple([x.id for x in foreign[i].operands])
@@ -84,17 +85,15 @@ def backward(out: Value, wrt: Sequence[Value], seed: Value | None = None) -> lis
         else:
             needed = [marks[j] for j in operands]
             values = [_real(tape, j) for j in operands]
-            parts = _VJP[op](ct, _real(tape, i), values, params, needed)  # type: ignore[misc]
-        for j, part in zip(operands, parts):
+            parts = _VJP[op](ct, _real(tape, i), values, params, needed)
+        for j, part in zip(operands, parts, strict=True):
             if part is not None and marks[j]:
                 found = cotangents.get(j)
                 cotangents[j] = part if found is None else found + part
     return [cotangents.get(i) for i in ids]
 
 
-def tangents(
-    outs: Sequence[Value], wrt: Sequence[Value], directions: Sequence[Value]
-) -> list[Any]:
+def tangents(outs: Sequence[Value], wrt: Sequence[Value], directions: Sequence[Value]) -> list[Any]:
     """Return the tangents of values for the tangents `directions` of the values `wrt`.
 
     None stands for a value that does not depend on these.
@@ -115,7 +114,7 @@ def tangents(
             if all(t is None for t in given):  # what it depends on is flat
                 continue
             values = [_real(tape, j) for j in operands]
-            t = _JVP[op](given, _real(tape, i), values, params)  # type: ignore[misc]
+            t = _JVP[op](given, _real(tape, i), values, params)
         if t is not None:
             found[i] = t
     return [found.get(out.id) for out in outs]

@@ -7,7 +7,7 @@ for the trace to hold; `arrays_in` which arrays a trace may have read in ways th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _plain(f: Any) -> FunctionType | None:
     """Return the Python function behind a function, a method or a decorator, or None."""
-    f = getattr(f, "__func__", f)
+    if isinstance(f, MethodType):
+        f = f.__func__
+    if not callable(f) or isinstance(f, type):
+        return None
     seen = 0
     while hasattr(f, "__wrapped__") and seen < 100:
         f, seen = f.__wrapped__, seen + 1

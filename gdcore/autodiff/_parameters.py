@@ -1,7 +1,8 @@
 """Parameters of a function: containers of arrays and numbers, read in the types that rules name.
 
-Tuples and dicts are containers, a list is one if it holds an array or a container; a list of numbers
-is an array. Numbers, lists and integers are float64, or float32 beside parameters that all are.
+Tuples and dicts are containers, a list is one if it holds an array or a container; a list of
+numbers is an array. Numbers, lists and integers are float64, or float32 beside parameters that all
+are.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def read(found: Sequence[Any], name: Callable[[int], str]) -> list[Leaf]:
     """Return parameters in float32 or float64; `name` says what errors call them."""
     if len(found) > 1:
         _refuse_twice(found, name)
+    if all(type(x) is np.ndarray and (x.dtype is F64 or x.dtype is F32) for x in found):
+        return [Leaf(x, False) for x in found]
     arrays = [x if isinstance(x, Value) else _array(x, name, i) for i, x in enumerate(found)]
     untyped = [
         isinstance(x, (int, list)) or type(x) is float or a.dtype.kind != "f"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gdcore.autodiff._execute import OPS
-from gdcore.autodiff._tape import BOOL, F32, F64, I64, Value
+from gdcore.autodiff._tape import BOOL, F32, F64, I64
 
 _EXPAND = OPS["expand"]
 
@@ -33,7 +33,7 @@ def common_shape(shapes: Sequence[Shape]) -> Shape:
 
 def held_in(x: Any, real: int) -> Any:
     """Return the value held in reals of that size."""
-    if x.real == real:
+    if x.held == real:
         return x
     kept = x.dtype if x.dtype is BOOL or x.dtype is I64 else (F32 if real == 4 else F64)
     return x.tape.emit("cast", x.shape, kept, (x,), (), real)
@@ -56,7 +56,7 @@ def mapped(
     """
     shape = common_shape([x.shape for x in operands])
     full = [expand(x, shape) for x in operands]
-    return full[0].tape.emit(op, shape, dtype, full, params, full[0].real)
+    return full[0].tape.emit(op, shape, dtype, full, params, full[0].held)
 
 
 def expand(x: Any, shape: Shape) -> Any:
@@ -66,7 +66,7 @@ def expand(x: Any, shape: Shape) -> Any:
 
 def reshape(x: Any, shape: Shape) -> Any:
     """Return the elements in C order in another shape of the same size."""
-    return x if x.shape == shape else x.tape.emit("reshape", shape, x.dtype, (x,), (), x.real)
+    return x if x.shape == shape else x.tape.emit("reshape", shape, x.dtype, (x,), (), x.held)
 
 
 def transpose(x: Any, axes: Sequence[int]) -> Any:
@@ -74,21 +74,21 @@ def transpose(x: Any, axes: Sequence[int]) -> Any:
     if list(axes) == list(range(len(x.shape))):
         return x
     shape = tuple(x.shape[axis] for axis in axes)
-    return x.tape.emit("transpose", shape, x.dtype, (x,), tuple(axes), x.real)
+    return x.tape.emit("transpose", shape, x.dtype, (x,), tuple(axes), x.held)
 
 
 def window(x: Any, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Any:
     """Return x[start + step i] along each axis, i < shape; steps may be negative."""
     if shape == x.shape and not any(starts) and all(s == 1 for s in steps):
         return x
-    return x.tape.emit("slice", shape, x.dtype, (x,), (*starts, *steps), x.real)
+    return x.tape.emit("slice", shape, x.dtype, (x,), (*starts, *steps), x.held)
 
 
 def embed(x: Any, starts: Sequence[int], steps: Sequence[int], shape: Shape) -> Any:
     """Return zeros of the shape but for y[start + step i] = x[i]: what undoes `window`."""
     if shape == x.shape and not any(starts) and all(s == 1 for s in steps):
         return x
-    return x.tape.emit("embed", shape, x.dtype, (x,), (*starts, *steps), x.real)
+    return x.tape.emit("embed", shape, x.dtype, (x,), (*starts, *steps), x.held)
 
 
 def concatenate(parts: Sequence[Any], axis: int) -> Any:
@@ -98,19 +98,19 @@ def concatenate(parts: Sequence[Any], axis: int) -> Any:
     first = parts[0]
     length = sum(x.shape[axis] for x in parts)
     shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
-    return first.tape.emit("concatenate", shape, first.dtype, parts, (axis,), first.real)
+    return first.tape.emit("concatenate", shape, first.dtype, parts, (axis,), first.held)
 
 
 def gather(x: Any, indices: Any, axis: int) -> Any:
     """Return y[..., i, ...] = x[..., indices[i], ...] for 1-D int64 positions >= 0."""
     shape = (*x.shape[:axis], indices.shape[0], *x.shape[axis + 1 :])
-    return x.tape.emit("gather", shape, x.dtype, (x, indices), (axis,), x.real)
+    return x.tape.emit("gather", shape, x.dtype, (x, indices), (axis,), x.held)
 
 
 def scatter(x: Any, indices: Any, axis: int, length: int) -> Any:
     """Return zeros, `length` long on that axis, then y[..., indices[i], ...] += x[..., i, ...]."""
     shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
-    return x.tape.emit("scatter", shape, x.dtype, (x, indices), (axis,), x.real)
+    return x.tape.emit("scatter", shape, x.dtype, (x, indices), (axis,), x.held)
 
 
 def reduced(op: str, x: Any, axes: Sequence[int]) -> Any:
@@ -118,20 +118,23 @@ def reduced(op: str, x: Any, axes: Sequence[int]) -> Any:
     axes = tuple(sorted(axes))
     if not axes:
         return x
-    shape = tuple(n for axis, n in enumerate(x.shape) if axis not in axes)
-    return x.tape.emit(op, shape, x.dtype, (x,), axes, x.real)
+    full = len(axes) == len(x.shape)
+    shape = () if full else tuple([n for axis, n in enumerate(x.shape) if axis not in axes])
+    return x.tape.push(OPS[op], x.held, shape, x.dtype, (x.id,), axes)
 
 
 def matmul(a: Any, b: Any) -> Any:
     """Return a (..., n, k) times b (..., k, m), with the same leading axes."""
     shape = (*a.shape[:-1], b.shape[-1])
-    return a.tape.emit("matmul", shape, a.dtype, (a, b), (), a.real)
+    return a.tape.emit("matmul", shape, a.dtype, (a, b), (), a.held)
 
 
 def unexpand(x: Any, shape: Shape) -> Any:
     """Return the sum of x over what `expand` from the shape repeats: what undoes broadcasting."""
     if x.shape == shape:
         return x
+    if not shape:
+        return reduced("sum", x, range(len(x.shape)))
     ahead = len(x.shape) - len(shape)
     axes = [i for i, n in enumerate(x.shape) if i < ahead or (shape[i - ahead] == 1 and n != 1)]
     return reshape(reduced("sum", x, axes), shape)

@@ -1,7 +1,7 @@
 """The derivatives of views, moves, reductions and products, see `_rules`.
 
-Equal largest (smallest) elements share the derivative of max (min) equally. The derivative of prod is
-the product of the other elements, without division: zeros are no matter.
+Equal largest (smallest) elements share the derivative of max (min) equally. The derivative of prod
+is the product of the other elements, without division: zeros are no matter.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def _scatter_jvp(t: Any, out: Any, x: Any, params: Params) -> Any:
 
 def _spread(y: Any, x: Any, params: Params) -> Any:
     """Return a reduction of x repeated over the axes that it does not have."""
+    if not y.shape:
+        return expand(y, x.shape)
     axes = set(_ints(params))
     return expand(reshape(y, tuple(1 if i in axes else n for i, n in enumerate(x.shape))), x.shape)
 
@@ -149,8 +151,8 @@ def _extreme_jvp(t: Any, out: Any, x: Any, params: Params) -> Any:
 def _others(x: Any) -> Any:
     """Return, for a matrix, the product of the other elements of each row: a tree of products.
 
-    Element i of the first half goes with element i of the second; what the two have in common is the
-    product of all other pairs.
+    Element i of the first half goes with element i of the second; what the two have in common is
+    the product of all other pairs.
     """
     rows, n = x.shape
     if n <= 1:

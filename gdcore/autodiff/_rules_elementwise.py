@@ -1,9 +1,9 @@
 """The partial derivatives of the elementwise instructions, see `_rules`.
 
-At kinks: |x| has 0 at 0, `sign` and the roundings 0 everywhere; where the two operands of maximum or
-minimum are equal each has half; hypot and arctan2 have 0 at (0, 0). x**0 has derivative 0 at x = 0
-too, x**y has derivative 0 with respect to y where x = 0 and y > 0. What calculus calls infinite is:
-sqrt and cbrt at 0.
+At kinks: |x| has 0 at 0, `sign` and the roundings 0 everywhere; where the two operands of maximum
+or minimum are equal each has half; hypot and arctan2 have 0 at (0, 0). x**0 has derivative 0 at
+x = 0 too, x**y has derivative 0 with respect to y where x = 0 and y > 0. What calculus calls
+infinite is: sqrt and cbrt at 0.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ function go through the same executor, and their results are the same bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,9 @@ BOOL: Final = np.dtype(np.bool_)
 Instruction = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]
 
 _SMALL = 1 << 16  # bytes: up to here copies are compared faster than elements
+# What costs nothing to have again.
+_FREE_OPS = ("input", "indices", "constant", "reshape", "transpose", "slice", "expand")
+_FREE = {OPS[op] for op in _FREE_OPS}
 _INPUT, _INDICES, _CONSTANT = OPS["input"], OPS["indices"], OPS["constant"]
 
 
@@ -60,8 +64,6 @@ class Value:
         """Bytes of the reals that hold it."""
         return self.tape.instructions[self.id][1]
 
-    real = held
-
 
 class Tape:
     """Instructions, the arrays that they read, and results that have been asked for.
@@ -81,7 +83,7 @@ class Tape:
         self.branched: list[Any] = []  # where the function has looked at a value
         self.scalars: list[Any] = []  # NumPy's, that met traced values
         self.warned = False  # of float64 among float32
-        self._constants: dict[tuple[float | str, int], int] = {}
+        self._constants: dict[tuple[float, int], int] = {}
         self._captured: dict[tuple[int, int], int] = {}
         self._copied: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
 
@@ -122,7 +124,9 @@ class Tape:
         if real is None:
             real = 4 if dtype is F32 else 8
         value = float(value)
-        key = (value or str(value), real)  # 0.0 and -0.0 are equal
+        if not value and math.copysign(1.0, value) < 0:  # -0.0 and 0.0 are equal
+            return self.emit("negative", (), dtype, (self.constant(0.0, dtype, real),), (), real)
+        key = (value, real)
         found = self._constants.get(key)
         if found is None:
             made = self.push(_CONSTANT, real, (), dtype, (), (value,))
@@ -139,19 +143,19 @@ class Tape:
         own = array.dtype
         slot = len(self.arrays)
         self.arrays.append(array)
-        if own is F32 or own is F64 or own == F32 or own == F64:
+        if own is F32 or own is F64 or own in (F32, F64):
             dtype = F32 if own == F32 else F64
             size = dtype.itemsize
             if own.isnative and all(s % size == 0 for s in array.strides):
                 strides = tuple([s // size for s in array.strides])
                 return self.emit("input", array.shape, dtype, (), (slot, *strides))
         wanted = F32 if dtype is F32 else F64
-        strides = [1] * array.ndim
+        steps = [1] * array.ndim
         for axis in range(array.ndim - 1, 0, -1):
-            strides[axis - 1] = strides[axis] * max(array.shape[axis], 1)
+            steps[axis - 1] = steps[axis] * max(array.shape[axis], 1)
         kept = own if own == BOOL or own.kind in "iu" else wanted
         kept = BOOL if kept == BOOL else I64 if kept.kind in "iu" else kept
-        return self.emit("input", array.shape, kept, (), (slot, *strides), wanted.itemsize)
+        return self.emit("input", array.shape, kept, (), (slot, *steps), wanted.itemsize)
 
     def captured(self, array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> Any:
         """Return the value of an array that the function found outside; each stands here once.
@@ -184,23 +188,55 @@ class Tape:
         self.arrays.append(np.ascontiguousarray(array, np.int64))
         return self.emit("indices", array.shape, I64, (), (slot,))
 
-    def evaluate(self, values: Iterable[Value]) -> list[NDArray[Any]]:
+    def evaluate(self, values: Iterable[Value], keep: bool = False) -> list[NDArray[Any]]:
         """Return what values are now, as arrays of the reals that hold them.
 
-        Results are kept, and serve as inputs of later evaluations: a loop that looks at a value at
-        each turn runs each instruction once.
+        They are kept, and are inputs of later evaluations; with `keep` all that is computed on the
+        way is too, so that a loop that looks at a value at each turn runs each instruction once.
         """
         wanted = [value.id for value in values]
         missing = [i for i in dict.fromkeys(wanted) if i not in self.known]
-        if missing:
-            instructions, arrays = list(self.instructions), list(self.arrays)
-            for i, array in self.known.items():
-                strides = tuple([s // array.itemsize for s in array.strides])
-                _, real, shape, _, _ = instructions[i]
-                instructions[i] = (_INPUT, real, shape, (), (len(arrays), *strides))
-                arrays.append(array)
-            self.known.update(zip(missing, run(instructions, arrays, missing), strict=True))
+        if missing and (keep or self.known):
+            self._evaluate_from_known(missing, keep)
+        elif missing:
+            found = run(self.instructions, self.arrays, missing)
+            self.known.update(zip(missing, found, strict=True))
         return [self.known[i] for i in wanted]
+
+    def _evaluate_from_known(self, missing: Sequence[int], keep: bool) -> None:
+        """Make values known, by a program of what has to be run for them."""
+        needed = self._needed(missing)
+        places = {i: place for place, i in enumerate(needed)}
+        instructions: list[Instruction] = []
+        arrays: list[NDArray[Any]] = []
+        for i in needed:
+            op, held, shape, operands, params = self.instructions[i]
+            if i in self.known:
+                arrays.append(self.known[i])
+                strides = tuple([s // held for s in self.known[i].strides])
+                op, operands, params = _INPUT, (), (len(arrays) - 1, *strides)
+            elif op in (_INPUT, _INDICES):
+                arrays.append(self.arrays[int(params[0])])
+                params = (len(arrays) - 1, *params[1:])
+            instructions.append((op, held, shape, tuple([places[j] for j in operands]), params))
+        if keep:
+            missing = list(dict.fromkeys([*missing, *filter(self._is_kept, needed)]))
+        found = run(instructions, arrays, [places[i] for i in missing])
+        self.known.update(zip(missing, found, strict=True))
+
+    def _needed(self, wanted: Sequence[int]) -> list[int]:
+        """Return, in order, the instructions to which values go back, as far as those known."""
+        found, todo = set(wanted), list(wanted)
+        while todo:
+            for j in self.instructions[todo.pop()][3]:
+                if j not in found:
+                    found.add(j)
+                    if j not in self.known:
+                        todo.append(j)
+        return sorted(found)
+
+    def _is_kept(self, i: int) -> bool:
+        return i not in self.known and self.instructions[i][0] not in _FREE
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:

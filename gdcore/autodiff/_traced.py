@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gdcore.autodiff._calls import name_of, ufunc
 from gdcore.autodiff._errors import (
     MissingAttributeError,
     Place,
@@ -24,9 +25,8 @@ from gdcore.autodiff._errors import (
     user_place,
 )
 from gdcore.autodiff._primitives import transpose
-from gdcore.autodiff._tape import BOOL, F32, F64, I64, Value
+from gdcore.autodiff._tape import F32, F64, Value
 from gdcore.autodiff._ufuncs import TABLE as UFUNCS
-from gdcore.autodiff._ufuncs import name_of, ufunc
 
 __all__ = ["Traced", "as_numpy"]
 
@@ -111,7 +111,17 @@ class Traced(Value):
     @property
     def mT(self) -> Any:
         """The last two axes exchanged."""
-        return np.swapaxes(self, -1, -2)  # type: ignore[call-overload]
+        return np.swapaxes(self, -1, -2)
+
+    @property
+    def real(self) -> Any:
+        """The value itself: no number here is complex."""
+        return self
+
+    @property
+    def imag(self) -> Any:
+        """Zeros."""
+        return np.imag(self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -145,13 +155,15 @@ class Traced(Value):
     __eq__, __ne__ = _compared(np.equal), _compared(np.not_equal)
 
     __neg__ = UFUNCS[np.negative]
+
     def __pos__(self) -> Any:
         return self
 
     __abs__ = UFUNCS[np.absolute]
     __invert__ = UFUNCS[np.invert]
+
     def __round__(self, digits: int = 0) -> Any:
-        return np.round(self, digits)  # type: ignore[call-overload]
+        return np.round(self, digits)
 
     # ---- NumPy's functions -----------------------------------------------------------------------
 
@@ -171,7 +183,7 @@ class Traced(Value):
 
     def _now(self) -> NDArray[Any]:
         """Return the value as it is now."""
-        return as_numpy(self.tape.evaluate([self])[0], self.dtype)
+        return as_numpy(self.tape.evaluate([self], keep=True)[0], self.dtype)
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -357,8 +369,31 @@ def _method(function: Any) -> Any:
     return method
 
 
-for _name in (
-    "sum mean prod max min var std all any argmax argmin argsort cumsum cumprod clip dot trace "
-    "diagonal ravel repeat round squeeze swapaxes take"
-).split():
+_METHODS = (
+    "sum",
+    "mean",
+    "prod",
+    "max",
+    "min",
+    "var",
+    "std",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "cumsum",
+    "cumprod",
+    "clip",
+    "dot",
+    "trace",
+    "diagonal",
+    "ravel",
+    "repeat",
+    "round",
+    "squeeze",
+    "swapaxes",
+    "take",
+)
+for _name in _METHODS:
     setattr(Traced, _name, _method(getattr(np, _name)))

@@ -1,7 +1,7 @@
 """NumPy's elementwise functions on traced values: which instructions they become.
 
-`TABLE` has a function for each ufunc, of its operands alone. At least one operand is a traced value;
-others are numbers, arrays and what NumPy makes arrays of. Types follow NumPy's promotion.
+`TABLE` has a function for each ufunc, of its operands alone. At least one operand is a traced
+value; others are numbers, arrays and what NumPy makes arrays of. Types follow NumPy's promotion.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from gdcore import _core
-from gdcore.autodiff._errors import called, untraceable, user_frame, user_place, user_stacklevel
+from gdcore.autodiff._errors import untraceable, user_frame, user_stacklevel
 from gdcore.autodiff._execute import OPS
 from gdcore.autodiff._primitives import as_type, common_shape, expand, filled, held_in, mapped
 from gdcore.autodiff._tape import BOOL, F32, F64, I64, Value
 
-__all__ = ["TABLE", "as_value", "common_dtype", "integer_power", "name_of", "promoted", "ufunc"]
+__all__ = ["TABLE", "as_value", "common_dtype", "first_traced", "integer_power", "promoted"]
 
 MOST = 64  # the largest exponent that is repeated products, see integer_power in csrc/ops.def
 
@@ -114,7 +114,7 @@ def _refused(kind: Any) -> TypeError:
     )
 
 
-def _like(operands: Sequence[Any]) -> Any:
+def first_traced(operands: Sequence[Any]) -> Any:
     """Return the first traced operand."""
     for x in operands:
         if isinstance(x, Value):
@@ -124,13 +124,13 @@ def _like(operands: Sequence[Any]) -> Any:
 
 def promoted(*operands: Any) -> list[Any]:
     """Return operands as values of their common type."""
-    like, dtype = _like(operands), common_dtype(operands)
+    like, dtype = first_traced(operands), common_dtype(operands)
     return [as_value(like, x, dtype) for x in operands]
 
 
 def _floats(*operands: Any) -> list[Any]:
     """Return operands as values of their common type, which is float64 for integers."""
-    like, dtype = _like(operands), common_dtype(operands)
+    like, dtype = first_traced(operands), common_dtype(operands)
     dtype = dtype if dtype is F32 else F64
     return [as_value(like, x, dtype) for x in operands]
 
@@ -316,7 +316,7 @@ def _xor(a: Any, b: Any) -> Any:
 
 
 def _logic(op: str, a: Any, b: Any) -> Any:
-    like = _like((a, b))
+    like = first_traced((a, b))
     a, b = (_truth(as_value(like, x)) for x in (a, b))
     if a.held != b.held:
         a, b = held_in(a, 8), held_in(b, 8)
@@ -381,7 +381,7 @@ def _power_of_number(a: Any, n: Any) -> Any:
 
 
 def _float_power(a: Any, b: Any) -> Any:
-    like = _like((a, b))
+    like = first_traced((a, b))
     if not isinstance(b, (Value, np.ndarray)) and not isinstance(b, (list, tuple)):
         return _power_of_number(as_value(like, a, F64), float(b))
     a, b = (as_value(like, x, F64) for x in (a, b))
@@ -424,11 +424,11 @@ def _no(name: str, way_out: str) -> Function:
 
 def _activation(name: str) -> Function:
     """Return one of gdcore's own ufuncs."""
-    return lambda *operands: _functions().activation(name, *operands)
+    return lambda *operands: functions().activation(name, *operands)
 
 
 @functools.cache
-def _functions() -> ModuleType:
+def functions() -> ModuleType:
     """Return the module with NumPy's other functions, which imports this one."""
     from gdcore.autodiff import _functions
 
@@ -444,9 +444,28 @@ def _linalg() -> ModuleType:
 
 _DIVISION = "Write x - y * np.floor(x / y), whose derivative with respect to x is 1"
 _REALS = (
-    "exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
-    "arccosh arctanh sqrt cbrt"
-).split()
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "sqrt",
+    "cbrt",
+)
 
 # NumPy's ufunc by what it does to its operands.
 TABLE: dict[np.ufunc, Function] = {
@@ -513,102 +532,3 @@ TABLE: dict[np.ufunc, Function] = {
         if isinstance(getattr(_core, row["name"], None), np.ufunc)
     },
 }
-
-
-# ---- How NumPy calls -----------------------------------------------------------------------------
-
-
-def name_of(function: Any) -> str:
-    """Return the name of a function of NumPy or another module as users write it."""
-    module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", str(function))
-    if isinstance(function, np.ufunc):
-        if getattr(np, name, None) is function:
-            return f"np.{name}"
-        return f"gd.{name}" if getattr(_core, name, None) is function else name
-    package, _, rest = module.partition(".")
-    if package == "numpy":
-        inner = rest.split(".")[0]
-        prefix = f"np.{inner}." if inner and not inner.startswith("_") else "np."
-        return prefix + name if inner != "lib" else f"np.{name}"
-    return f"{module}.{name}" if module else name
-
-
-def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], given: dict[str, Any]) -> Any:
-    """Return what a ufunc does to traced operands, called as NumPy calls `__array_ufunc__`."""
-    if method != "__call__":
-        return _by_method(function, method, inputs, given)
-    known = TABLE.get(function) or _functions().TABLE.get(function)
-    if known is None:
-        raise untraceable(f"{name_of(function)} is not known to gdcore", _near(function))
-    if given:
-        inputs = _with_keywords(function, inputs, given)
-    return known(*inputs)
-
-
-def _near(function: np.ufunc) -> str:
-    """Return the way out for a ufunc of another library."""
-    way_out = "Write it with NumPy's elementwise functions, or give its gradient yourself (grad=)"
-    return {"expit": "Write gd.sigmoid(x)"}.get(function.__name__, way_out)
-
-
-def _with_keywords(
-    function: np.ufunc, inputs: tuple[Any, ...], given: dict[str, Any]
-) -> tuple[Any, ...]:
-    """Return the operands as a ufunc's keywords want them: only dtype= can be followed."""
-    name = name_of(function)
-    for keyword in given:
-        if keyword == "out":
-            target = _in_place(function)
-            raise untraceable(
-                f"{target or name + '(..., out=)'} writes a traced value into an array",
-                "Write y = x + ... in place of x += ..., which makes a new value",
-            )
-        if keyword == "where":
-            raise untraceable(
-                f"{name}(..., where=) leaves elements as they were",
-                "Write np.where(condition, y, other)",
-            )
-        if keyword != "dtype":
-            raise untraceable(f"{name}(..., {keyword}=) is not followed", "Leave it out")
-    dtype = np.dtype(given["dtype"])
-    if dtype not in (F32, F64):
-        raise untraceable(
-            f"{name}(..., dtype={dtype})", "float32 and float64 are accepted; then use x.astype"
-        )
-    like = _like(inputs)
-    return tuple([as_value(like, x, F32 if dtype == F32 else F64) for x in inputs])
-
-
-def _in_place(function: np.ufunc) -> str:
-    """Return the statement of the user if it is one like x += y."""
-    place = user_place()
-    return "" if called(place) else place.expression
-
-
-_REDUCERS: dict[np.ufunc, Any] = {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-    np.logical_and: np.all,
-    np.logical_or: np.any,
-}
-_RUNNING: dict[np.ufunc, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
-
-
-def _by_method(
-    function: np.ufunc, method: str, inputs: tuple[Any, ...], given: dict[str, Any]
-) -> Any:
-    """Return reduce, accumulate and outer of a ufunc, by other functions."""
-    by = {"reduce": _REDUCERS, "accumulate": _RUNNING}.get(method, {}).get(function)
-    if by is not None:
-        settings = {"axis": 0, **given}
-        return by(inputs[0], *inputs[1:], **({} if len(inputs) > 1 else settings))
-    if method == "outer" and not given and len(inputs) == 2:
-        a, b = inputs
-        return function(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
-    raise untraceable(
-        f"{name_of(function)}.{method} is not followed",
-        "Write it with np.sum, np.cumsum or np.concatenate",
-    )
