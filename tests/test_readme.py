@@ -27,15 +27,23 @@ def test_the_table_of_optimizers_is_the_registry(root):
 
 def test_the_examples_run_and_do_what_they_say(root, capsys):
     namespace = {}
-    descent, layer, settings = code_blocks((root / "README.md").read_text())
+    descent, layer, engine, settings = code_blocks((root / "README.md").read_text())
     exec(descent, namespace)
     assert abs(namespace["W"][0, 0] - 15) < 0.05
     assert abs(namespace["W"][1, 0] + 13) < 0.05
     exec(layer, namespace)
-    exec(settings, namespace)
-    assert namespace["opt"].t == 1
     printed = capsys.readouterr().out
     assert "m_hat" in printed or "effective_lr" in printed
+    exec(engine, namespace)
+    assert namespace["value"] == 186
+    assert namespace["r"].success
+    assert namespace["r"].x == pytest.approx((2, -1), abs=1e-5)
+    assert len(namespace["g"]) == 40_000
+    printed = capsys.readouterr().out
+    assert "gradient norm" in printed
+    assert all(word in printed for word in ("converged", "exploding", "oscillating"))
+    exec(settings, namespace)
+    assert namespace["opt"].t == 1
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
