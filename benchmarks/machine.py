@@ -20,7 +20,7 @@ from report import Report, Verdict, significant
 
 BUILD = HERE.parent / "build" / "bench"
 TILES = [(32, 64, 64), (32, 784, 128), (256, 256, 256)]
-PACKAGES = ("numpy", "torch", "jax", "jaxlib", "optax", "scikit-learn", "scipy")
+PACKAGES = ("numpy", "torch", "jax", "jaxlib", "optax", "autograd", "scikit-learn", "scipy")
 
 
 # ---- limits.c ------------------------------------------------------------

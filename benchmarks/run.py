@@ -24,6 +24,8 @@ sys.path.insert(0, str(HERE))
 import machine
 import row_adam
 import row_catalogue
+import row_descent
+import row_engine
 import row_linear
 import row_memory
 import row_package
@@ -47,6 +49,10 @@ ROWS: dict[str, Row] = {
     "P1b": partial(timed, row_adam.p1b),
     "P1c": partial(timed, row_adam.p1c),
     "P2": partial(timed, row_linear.p2),
+    "P4a": partial(timed, row_engine.p4a),
+    "P4b": partial(timed, row_engine.p4b),
+    "P5": row_descent.p5,
+    "P6": partial(timed, row_descent.p6),
     "P7": row_package.p7,
     "P8": row_memory.p8,
     "P9": row_sizes.p9,

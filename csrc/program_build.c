@@ -103,7 +103,7 @@ bool gd_program_list(const gd_program *program, size_t i, gd_program_line *line)
 
 /* The bytes of a run's parts, each at a whole number of lines. */
 typedef struct {
-    size_t slots, arena, scratch, sums, base, all;
+    size_t slots, slot, arena, scratch, sums, base, all;
 } parts;
 
 static bool add_part(size_t *place, size_t *all, size_t count, size_t bytes)
@@ -120,6 +120,7 @@ static bool plan_parts(const gd_program *program, size_t threads, parts *p)
 {
     *p = (parts){.all = (sizeof(gd_run) + 63) / 64 * 64};
     return add_part(&p->slots, &p->all, program->slot_count * threads, program->slot_bytes) &&
+           add_part(&p->slot, &p->all, program->slot_count * threads, sizeof(char *)) &&
            add_part(&p->arena, &p->all, program->arena_bytes, 1) &&
            add_part(&p->scratch, &p->all, program->scratch_bytes, 1) &&
            add_part(&p->sums, &p->all, program->sum_count, sizeof(double)) &&
@@ -151,11 +152,14 @@ gd_run *gd_run_open(const gd_program *program, size_t threads)
         .base = (char **)(void *)(start + p.base),
         .arena = start + p.arena,
         .slots = start + p.slots,
+        .slot = (char **)(void *)(start + p.slot),
         .scratch = start + p.scratch,
         .sums = (double *)(void *)(start + p.sums),
         .memory = memory,
     };
     const size_t constants = program->graph.input_count + program->graph.output_count;
+    for (size_t i = 0; i < program->slot_count * threads; i++)
+        run->slot[i] = run->slots + i * program->slot_bytes;
     for (size_t i = 0; i < program->constant_count; i++)
         run->base[constants + i] = (char *)&program->constant[i];
     for (size_t i = program->arena_first; i < program->buffer_count; i++)

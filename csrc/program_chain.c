@@ -102,19 +102,41 @@ void gd_fill_constants(gd_run *run)
         for (size_t i = 0; i < program->constant_slots; i++) {
             const gd_node *node = &program->graph.node[program->slot_constant[i]];
             copy_row(node->real_size, program->slot_bytes / sizeof(double),
-                     run->base[node->buffer], 0,
-                     run->slots + (t * program->slot_count + i) * program->slot_bytes);
+                     run->base[node->buffer], 0, run->slot[t * program->slot_count + i]);
         }
 }
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
 /* Where a block that begins at element `from` stands. */
-static inline char *block_at(const gd_run *run, char *slots, gd_address address, size_t from,
-                             size_t real_size)
+static inline char *block_at(const gd_run *run, char *const *slot, gd_address address,
+                             size_t from, size_t real_size)
 {
-    return address.in_slot ? slots + address.at * run->program->slot_bytes
+    return address.in_slot ? slot[address.at]
                            : run->base[address.at] + address.offset + from * real_size;
+}
+
+/* Where elements [from, from + n) of a load stand in one piece, or NULL: rows that lie within the
+ * window of an embed need no copy (Rosenbrock of 100,000: 10 % less). */
+static char *in_one_piece(const gd_load *load, const char *base, size_t from, size_t n)
+{
+    if (load->ndim != 1 || load->stride[0] != 1 ||
+        (load->padded && (from < load->low[0] || from + n > load->high[0])))
+        return NULL;
+    return (char *)base + (load->offset + (ptrdiff_t)from) * (ptrdiff_t)load->real_size;
+}
+
+/* Bring a block of a load into its slot, or let the slot point to where it stands. */
+static void bring(const gd_run *run, const gd_load *load, char *slots, char **slot, size_t from,
+                  size_t n)
+{
+    const char *base = run->base[load->buffer];
+    char *place = in_one_piece(load, base, from, n);
+    if (place == NULL) {
+        place = slots + load->slot * run->program->slot_bytes;
+        gd_load_block(load, base, from, n, place);
+    }
+    slot[load->slot] = place;
 }
 
 static void call_activation(const gd_call *call, size_t n, const void *const *x, void *y)
@@ -127,14 +149,14 @@ static void call_activation(const gd_call *call, size_t n, const void *const *x,
         row->backward(1, n, x[0], x[1], x[2], y, call->param + 1);
 }
 
-static inline void call_block(const gd_run *run, const gd_call *call, char *slots, size_t from,
-                              size_t n)
+static inline void call_block(const gd_run *run, const gd_call *call, char *const *slot,
+                              size_t from, size_t n)
 {
     const void *x[GD_MAX_MAPPED];
     const size_t operand_size = call->op != GD_OP_cast ? call->real_size : 12 - call->real_size;
     for (size_t k = 0; k < call->operand_count; k++)
-        x[k] = block_at(run, slots, call->operand[k], from, operand_size);
-    void *y = block_at(run, slots, call->y, from, call->real_size);
+        x[k] = block_at(run, slot, call->operand[k], from, operand_size);
+    void *y = block_at(run, slot, call->y, from, call->real_size);
     if (call->kernel != NULL)
         call->kernel(n, x, y, call->param);
     else if (call->op == GD_OP_copy)
@@ -144,11 +166,11 @@ static inline void call_block(const gd_run *run, const gd_call *call, char *slot
 }
 
 /* Add a block of a sum to its lanes; at the end of GD_SUM_BLOCK elements, or of all, join these. */
-static void add_block(const gd_run *run, const gd_total *total, char *slots, size_t at, size_t n,
-                      size_t to, double *lane, double *sum)
+static void add_block(const gd_run *run, const gd_total *total, char *const *slot, size_t at,
+                      size_t n, size_t to, double *lane, double *sum)
 {
     const gd_reduce_kernels *reduce = &gd_kernels_for(total->real_size)->reduce;
-    const char *x = block_at(run, slots, total->operand, at, total->real_size);
+    const char *x = block_at(run, slot, total->operand, at, total->real_size);
     if (at == 0 && n == to) {
         *sum = reduce->sum(n, x);
         return;
@@ -160,29 +182,26 @@ static void add_block(const gd_run *run, const gd_total *total, char *slots, siz
         *sum = reduce->add_lanes(lane);
 }
 
-/* Elements [from, to) of the chain under way; from is a multiple of GD_SUM_BLOCK. */
-static void run_range(gd_run *run, size_t from, size_t to, char *slots)
+/* Elements [from, to) of the chain under way, by thread t; from is a multiple of GD_SUM_BLOCK. */
+static void run_range(gd_run *run, size_t from, size_t to, size_t t)
 {
     const gd_chain *chain = run->chain;
-    const size_t blocks = chain->n / GD_SUM_BLOCK + 1;
+    const size_t blocks = chain->n / GD_SUM_BLOCK + 1, count = run->program->slot_count;
+    char *slots = run->slots + t * count * run->program->slot_bytes, **slot = run->slot + t * count;
     double lane[GD_CHAIN_SUMS][GD_LANES];
-    for (size_t i = 0; i < chain->load_count; i++)
-        if (chain->load[i].uniform)
-            gd_load_block(&chain->load[i], run->base[chain->load[i].buffer], 0,
-                          to - from < GD_BLOCK ? to - from : GD_BLOCK,
-                          slots + chain->load[i].slot * run->program->slot_bytes);
     for (size_t at = from, n; at < to; at += n) {
         n = to - at < GD_BLOCK ? to - at : GD_BLOCK;
         for (size_t i = 0; i < chain->load_count; i++)
-            if (!chain->load[i].uniform)
-                gd_load_block(&chain->load[i], run->base[chain->load[i].buffer], at, n,
-                              slots + chain->load[i].slot * run->program->slot_bytes);
+            if (at == from || !chain->load[i].uniform)
+                bring(run, &chain->load[i], slots, slot, at, n);
         for (size_t i = 0; i < chain->call_count; i++)
-            call_block(run, &chain->call[i], slots, at, n);
+            call_block(run, &chain->call[i], slot, at, n);
         for (size_t i = 0; i < chain->total_count; i++)
-            add_block(run, &chain->total[i], slots, at, n, to, lane[i],
+            add_block(run, &chain->total[i], slot, at, n, to, lane[i],
                       &run->sums[i * blocks + at / GD_SUM_BLOCK]);
     }
+    for (size_t i = 0; i < chain->load_count; i++) /* another chain writes to slots of this number */
+        slot[chain->load[i].slot] = slots + chain->load[i].slot * run->program->slot_bytes;
 }
 
 /* ---- The whole chain ------------------------------------------------------------------------- */
@@ -199,8 +218,7 @@ static void run_share(void *context, size_t i)
 {
     gd_run *run = context;
     const size_t n = run->chain->n;
-    char *slots = run->slots + i * run->program->slot_count * run->program->slot_bytes;
-    run_range(run, share_begin(n, run->shares, i), share_begin(n, run->shares, i + 1), slots);
+    run_range(run, share_begin(n, run->shares, i), share_begin(n, run->shares, i + 1), i);
 }
 
 /* The sums of the blocks added up as reduce.c does it. */
@@ -227,6 +245,6 @@ void gd_run_chain(gd_run *run, const gd_step_plan *step)
     if (run->shares > 1 && chain->n > TASK)
         gd_parallel(run->shares, run->shares, run_share, run);
     else if (chain->n > 0)
-        run_range(run, 0, chain->n, run->slots);
+        run_range(run, 0, chain->n, 0);
     finish_totals(run);
 }

@@ -153,6 +153,7 @@ struct gd_run {
     size_t threads, shares; /* of the chain under way */
     char **base;   /* address of each buffer */
     char *arena, *slots, *scratch;
+    char **slot;   /* where each slot of each thread stands now */
     double *sums;  /* of blocks, for the chain under way */
     const gd_chain *chain; /* under way */
     void *memory;

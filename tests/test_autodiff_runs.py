@@ -4,6 +4,7 @@ import math
 import threading
 import warnings
 
+import gradcheck
 import numpy as np
 import pytest
 
@@ -41,6 +42,146 @@ def test_contents_are_those_at_the_time_of_use():
         return total
 
     assert gd.grad(f)(np.ones(2)).tolist() == [3, 3]
+
+
+def test_operators_in_place():
+    def f(x, h=None):
+        y = x * 2
+        z = y
+        y += 1  # z is the same object
+        y *= z
+        y -= np.ones(2, np.int8)
+        y /= 2.0
+        y **= 2
+        assert z is y
+        copies = [+y, y.copy(), y**1, y.astype(float), np.copy(y), np.concatenate([y]), y.clip()]
+        y += 100
+        total = 0.0
+        for copy in copies:
+            total += np.sum(copy)
+        h = x[:, None] * x
+        h @= h
+        return total + np.sum(y) + np.sum(h)
+
+    gradcheck.check(gd, f, np.array([1.5, -0.5]))
+    x = np.ones(2, np.float32)
+    doubled = np.full(2, 2.0)
+
+    def g(x):
+        y = x * 1
+        y *= doubled  # stays float32
+        return np.sum(y), y
+
+    with pytest.warns(UserWarning, match="doubled"):
+        (value, y), _ = gd.value_and_grad(g, has_aux=True)(x)
+    assert value.dtype == y.dtype == np.float32
+
+
+def changes_a_parameter(x):
+    x += 1
+    return np.sum(x)
+
+
+def changes_a_view(x):
+    y = x * 2
+    v = y[1:]
+    v += 1
+    return np.sum(y)
+
+
+def changes_behind_a_view(x):
+    y = x * 2
+    v = y.reshape(1, 2)
+    y += 1
+    return np.sum(v)
+
+
+def changes_behind_its_transpose(x):
+    y = x * 2
+    v = y.T
+    y += 1
+    return np.sum(v)
+
+
+def changes_rows(x):
+    y = np.outer(x, x)
+    for row in y:
+        row += 1
+    return np.sum(y)
+
+
+def changes_parts(x):
+    y = x * 2
+    a, b = np.split(y, 2)
+    a += b
+    return np.sum(y)
+
+
+def changes_what_is_inverted(x):
+    a = np.outer(x, x) + np.eye(2)
+    y = np.linalg.inv(a)
+    a += 1
+    return np.sum(y)
+
+
+def changes_an_inverse(x):
+    y = np.linalg.inv(np.outer(x, x) + np.eye(2))
+    y += 1
+    return np.sum(y)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        changes_a_parameter,
+        changes_a_view,
+        changes_behind_a_view,
+        changes_behind_its_transpose,
+        changes_rows,
+        changes_parts,
+        changes_what_is_inverted,
+        changes_an_inverse,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_changes_in_place_that_others_see(f):
+    with pytest.raises(gd.UntraceableError, match=r"Write x = x \+ \.\.\."):
+        gd.grad(f)(np.ones(2))
+
+
+def test_changes_in_place_of_another_shape_or_type():
+    def shape(x):
+        y = x * 2
+        y += np.ones((3, 2))
+        return np.sum(y)
+
+    def kind(x):
+        y = (x > 0) * 1
+        y += x
+        return np.sum(y)
+
+    with pytest.raises(
+        ValueError, match=r"shape \(2,\) changed in place cannot take shape \(3, 2\)"
+    ):
+        gd.grad(shape)(np.ones(2))
+    with pytest.raises(gd.UntraceableError, match="int64 changed in place cannot take float64"):
+        gd.grad(kind)(np.ones(2))
+
+
+def test_large_arrays_are_read_where_they_are():
+    large = np.ones(3_000_000)
+    slope = gd.grad(lambda x: np.sum(x * large))
+    assert slope(2.0) == 3e6
+    large[:] = 2
+    assert slope(2.0) == 6e6
+
+    def writes(x):
+        y = np.sum(x * large)
+        large[:] = 0
+        return y
+
+    with pytest.raises(gd.UntraceableError, match="writes into a large array"):
+        gd.grad(writes)(2.0)
 
 
 def test_printing_and_formatting(capsys):

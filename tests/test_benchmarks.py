@@ -1,6 +1,11 @@
-"""The catalogue's benchmark knows every row of the table, and counts what its kernels compute."""
+"""The catalogue's benchmark knows every row of the table, and counts what its kernels compute.
+
+The engine's rows name what exists, and their contestants of gdcore, NumPy and Python agree.
+"""
 
 import importlib
+import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +17,21 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def catalogue(monkeypatch):
+def row(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("row_catalogue")
+    return importlib.import_module
+
+
+@pytest.fixture
+def catalogue(row):
+    return row("row_catalogue")
+
+
+@pytest.fixture
+def engine_tables(row):
+    options, engine, descent = row("contest").Options(), row("row_engine"), row("row_descent")
+    sweeps = [descent.sweep_table(d, n, 5) for d in ("float32", "float64") for n in (1, 2)]
+    return [*engine.p4a(options), *engine.p4b(options), *sweeps, *descent.p6(options)]
 
 
 def test_roots_and_divisions_are_counted_in_the_kernels(catalogue):
@@ -42,3 +59,39 @@ def test_every_row_has_its_traffic(catalogue):
         opt = getattr(gd, ROWS[name]["class"])()
         assert rule["arrays"] <= 2 + len(opt._state_names())
         assert rule["streams"] >= rule["arrays"] + 1
+
+
+def test_every_entry_can_be_prepared_and_every_goal_measured(row, engine_tables):
+    assert {table.row for table in engine_tables} <= {*row("run").ROWS}
+    for table in engine_tables:
+        labels = [entry.label for entry in table.entries]
+        assert len({*labels}) == len(labels)
+        for entry in table.entries:
+            factory = getattr(row(entry.module), entry.factory)
+            inspect.signature(factory).bind(**json.loads(json.dumps(entry.arguments)))
+        for goal in table.goals:
+            assert table.named(goal.ours), goal
+            assert table.named(goal.theirs), goal
+            assert all(entry.library == "gdcore" for entry in table.named(goal.ours)), goal
+
+
+def test_contestants_without_peers_agree(row, engine_tables):
+    close = row("contest").close
+    for table in engine_tables:
+        shown = {
+            entry.label: [
+                float(v)
+                for v in getattr(row(entry.module), entry.factory)(**entry.arguments).values()
+            ]
+            for entry in table.entries
+            if entry.library in ("gdcore", "numpy", "python") and entry.threads == 1
+        }
+        first = next(iter(shown.values()), [])
+        for label, values in shown.items():
+            pairs = zip(values, first, strict=True)
+            assert all(close(a, b, table.tolerance) for a, b in pairs), f"{table.title}: {label}"
+
+
+def test_the_line_is_the_documents(row):
+    shown = row("row_engine").gdcore_line("W and b", "traced").values()
+    assert shown == [186.0, 62.0, 18.0]  # document 003: the loss, and 8 - 0.01 * 62 = 7.38

@@ -176,6 +176,27 @@ def test_views_take_no_copy():
     )
 
 
+def test_rows_within_a_window_are_read_in_place_and_never_written():
+    """The slot of a padded view points into its input for a while; the next chain writes there."""
+    n = 2000
+    x = np.arange(1.0, n + 1)
+    tape = Tape()
+    i = tape.input(x)
+    padded = tape.emit("embed", 8, (n + 2,), (i,), (1, 1))
+    value = tape.emit("negative", 8, (n + 2,), (padded,))
+    joined = tape.emit("concatenate", 8, (2 * n + 4,), (value, value), (0,))
+    turned = tape.emit("negative", 8, (2 * n + 4,), (joined,))
+    spread = tape.emit("sqrt", 8, (2 * n + 4,), (turned,))
+    program = _core.Program(tape.instructions, [value, spread])
+    first = program.run([x])
+    second = program.run([x])
+    np.testing.assert_array_equal(x, np.arange(1.0, n + 1))
+    np.testing.assert_array_equal(first[0], -np.pad(x, 1))
+    for a, b, c in zip(first, second, twin.run(tape.instructions, [x], [value, spread])):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-13)
+
+
 # ---- Arguments -----------------------------------------------------------------------------------
 
 

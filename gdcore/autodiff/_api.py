@@ -18,7 +18,7 @@ import numpy as np
 
 from gdcore import _core
 from gdcore.autodiff._differentiate import backward, dependent, tangents
-from gdcore.autodiff._errors import original
+from gdcore.autodiff._errors import original, untraceable
 from gdcore.autodiff._parameters import Leaf, is_container, leaves, read, rebuilt, text_of
 from gdcore.autodiff._primitives import concatenate, filled, reshape, transpose, window
 from gdcore.autodiff._recall import Recall
@@ -64,6 +64,8 @@ class Trace:
     ) -> None:
         self.function = f
         self.numbers = [_position(n, args) for n in numbers]
+        if len(set(self.numbers)) < len(self.numbers):
+            raise ValueError(f"argnums {tuple(numbers)} names an argument twice")
         self.arguments = [args[n] for n in self.numbers]
         found = [x for argument in self.arguments for _, x in leaves(argument)]
         self.leaves = read(found, self._name)
@@ -96,6 +98,11 @@ class Trace:
         finally:
             _ACTIVE.reset(token)
             self.tape.parameters = outer
+        if not self.tape.is_unchanged():
+            raise untraceable(
+                f"{_name_of(self.function)} writes into a large array that it has read",
+                "Make a new array, which is of the same cost",
+            )
 
     def _name(self, i: int) -> str:
         """Return what the function calls the parameter that is leaf i."""
@@ -180,10 +187,14 @@ def _entered(tape: Tape, leaf: Leaf, nested: bool) -> Any:
     """Return a parameter on the tape: of its own, so that it is not the outer function's."""
     x = leaf.value
     if not isinstance(x, Value):
-        return tape.input(x.copy() if nested else x)
-    if x.tape is not tape:
+        entered = tape.input(x.copy() if nested else x)
+    elif x.tape is tape:
+        entered = tape.emit("reshape", x.shape, x.dtype, (x,))
+    else:
         raise TypeError("parameters are traced values of different calls; pass those of one")
-    return tape.emit("reshape", x.shape, x.dtype, (x,))
+    if not leaf.number:
+        tape.shared.add(entered.id)
+    return entered
 
 
 def _constant(out: Any) -> Any:

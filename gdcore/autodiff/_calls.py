@@ -9,7 +9,7 @@ import numpy as np
 from gdcore import _core
 from gdcore.autodiff._errors import called, untraceable, user_place
 from gdcore.autodiff._tape import F32, F64
-from gdcore.autodiff._ufuncs import TABLE, as_value, first_traced, functions
+from gdcore.autodiff._ufuncs import TABLE, as_value, first_value, functions
 
 __all__ = ["name_of", "ufunc"]
 
@@ -72,7 +72,7 @@ def _with_keywords(
         raise untraceable(
             f"{name}(..., dtype={dtype})", "float32 and float64 are accepted; then use x.astype"
         )
-    like = first_traced(inputs)
+    like = first_value(inputs)
     return tuple([as_value(like, x, F32 if dtype == F32 else F64) for x in inputs])
 
 

@@ -59,6 +59,11 @@ def mapped(
     return full[0].tape.emit(op, shape, dtype, full, params, full[0].held)
 
 
+def fresh(x: Any) -> Any:
+    """Return the same value as another object, as NumPy copies."""
+    return x.tape.kind(x.tape, x.id, x.shape, x.dtype)
+
+
 def expand(x: Any, shape: Shape) -> Any:
     """Return x broadcast to the shape."""
     return x if x.shape == shape else x.tape.push(_EXPAND, x.held, shape, x.dtype, (x.id,))

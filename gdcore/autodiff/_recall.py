@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from gdcore import _core
 from gdcore.autodiff._tape import Instruction
 from gdcore.autodiff._traced import as_numpy
@@ -25,7 +23,6 @@ class Recipe(NamedTuple):
     instructions: list[Instruction]  # of the function
     asked: list[int]  # its results and parameters
     program: Any
-    more: list[NDArray[Any]]  # arrays of the backward sweep
     results: list[Any]  # (place among the outputs, NumPy's type), in order
 
 
@@ -41,20 +38,21 @@ class Recall:
         if trace.nested or tape.known or tape.foreign:
             return trace.delivered([value, *trace.gradients(value), *others])
         asked = [value.id, *[x.id for x in trace.wrt], *[x.id for x in others]]
-        arrays, last = tape.arrays, self.last
+        last = self.last
         if last is None or last.asked != asked or last.instructions != tape.instructions:
-            arrays = list(arrays)
-            last = self.last = _recipe(trace, asked, value, others)
-        found = last.program.run(arrays + last.more)
+            read = len(tape.arrays)
+            last = _recipe(trace, asked, value, others)
+            self.last = last if len(tape.arrays) == read else None  # no arrays beside f's
+        found = last.program.run(tape.arrays)
         return [as_numpy(found[place], dtype) for place, dtype in last.results]
 
 
 def _recipe(trace: Trace, asked: list[int], value: Any, others: Sequence[Any]) -> Recipe:
     """Sweep back over a trace and build its program."""
     tape = trace.tape
-    forward, read = list(tape.instructions), len(tape.arrays)
+    forward = list(tape.instructions)
     results = [value, *trace.gradients(value), *others]
     ids = [x.id for x in results]
     program = _core.Program(tape.instructions, ids)
     placed = [(place, x.dtype) for place, x in enumerate(results)]
-    return Recipe(forward, asked, program, tape.arrays[read:], placed)
+    return Recipe(forward, asked, program, placed)

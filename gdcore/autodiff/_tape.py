@@ -26,6 +26,8 @@ BOOL: Final = np.dtype(np.bool_)
 # (op, bytes of the real type, shape, operands, params), see INSTRUCTION in csrc/ops.def.
 Instruction = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]
 
+_LARGE = 1 << 24  # bytes: beyond, captured arrays are not copied
+_SAMPLES = 4096
 _SMALL = 1 << 16  # bytes: up to here copies are compared faster than elements
 # What costs nothing to have again.
 _FREE_OPS = ("input", "indices", "constant", "reshape", "transpose", "slice", "expand")
@@ -80,12 +82,14 @@ class Tape:
         self.known: dict[int, NDArray[Any]] = {}  # results by instruction
         self.parameters: list[int] = []  # the instructions by which is differentiated
         self.foreign: dict[int, Foreign] = {}  # by instruction
+        self.shared: set[int] = set()  # what changes with another: parameters, views
         self.branched: list[Any] = []  # where the function has looked at a value
         self.scalars: list[Any] = []  # NumPy's, that met traced values
         self.warned = False  # of float64 among float32
         self._constants: dict[tuple[float, int], int] = {}
         self._captured: dict[tuple[int, int], int] = {}
         self._copied: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._watched: dict[int, tuple[NDArray[Any], bytes]] = {}
 
     def emit(
         self,
@@ -161,10 +165,13 @@ class Tape:
         """Return the value of an array that the function found outside; each stands here once.
 
         A compiled function reads it anew at each run. Else it is what it is now: the function may
-        write other values into it before the instructions are run.
+        write other values into it before the instructions are run. A large one is read where it
+        is; see `is_unchanged`.
         """
-        if not self.compiling:
+        if not self.compiling and array.nbytes <= _LARGE:
             array = self._copy_of(array)
+        elif not self.compiling and id(array) not in self._watched:
+            self._watched[id(array)] = array, _sample(array)
         key = (id(array), 4 if dtype is F32 else 8)
         found = self._captured.get(key)
         if found is not None:
@@ -172,6 +179,10 @@ class Tape:
         made = self.input(array, dtype)
         self._captured[key] = made.id
         return made
+
+    def is_unchanged(self) -> bool:
+        """Whether the large arrays that were captured hold, by samples, what they did then."""
+        return all(_sample(array) == sample for array, sample in self._watched.values())
 
     def _copy_of(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return a copy of an array, the last one if nothing has been written since."""
@@ -237,6 +248,11 @@ class Tape:
 
     def _is_kept(self, i: int) -> bool:
         return i not in self.known and self.instructions[i][0] not in _FREE
+
+
+def _sample(array: NDArray[Any]) -> bytes:
+    """Return some elements from all over an array."""
+    return array.flat[:: max(array.size // _SAMPLES, 1)].tobytes()
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:

@@ -24,7 +24,7 @@ from gdcore.autodiff._errors import (
     untraceable,
     user_place,
 )
-from gdcore.autodiff._primitives import transpose
+from gdcore.autodiff._primitives import as_type, fresh, transpose
 from gdcore.autodiff._tape import F32, F64, Value
 from gdcore.autodiff._ufuncs import TABLE as UFUNCS
 
@@ -65,10 +65,103 @@ _WAYS = {
 }
 
 
+def _followed(function: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+    """Return what ours does for a function of NumPy; a view is noted, a copy is another object."""
+    result = _known(function)(*args, **given)
+    if function in _VIEWS:
+        return _view([*args, *given.values()], result)
+    if type(result) is list or type(result) is tuple:
+        return type(result)([_apart(part) for part in result])
+    return _apart(result)
+
+
+def _apart(x: Any) -> Any:
+    return fresh(x) if isinstance(x, Value) else x
+
+
+def _view(x: Any, result: Any) -> Any:
+    """Return views, after a note that x and they share their memory."""
+    for one in (x, result):
+        if isinstance(one, (list, tuple)):
+            for part in one:
+                _view(part, None)
+        elif isinstance(one, Value) and one.shape:
+            one.tape.shared.add(one.id)
+    return result
+
+
+# Functions whose results share the memory of their first argument.
+_VIEWS = {
+    np.reshape,
+    np.ravel,
+    np.transpose,
+    np.permute_dims,
+    np.matrix_transpose,
+    np.swapaxes,
+    np.moveaxis,
+    np.rollaxis,
+    np.squeeze,
+    np.expand_dims,
+    np.atleast_1d,
+    np.atleast_2d,
+    np.atleast_3d,
+    np.broadcast_to,
+    np.broadcast_arrays,
+    np.flip,
+    np.fliplr,
+    np.flipud,
+    np.rot90,
+    np.array_split,
+    np.split,
+    np.hsplit,
+    np.vsplit,
+    np.dsplit,
+    np.diag,
+    np.diagonal,
+    np.real,
+    np.linalg.diagonal,
+    np.linalg.matrix_transpose,
+    getattr(np, "unstack", None),
+}
+
+
 def _reflected(function: np.ufunc) -> Any:
     """Return the operator whose left operand is no traced value."""
     known = UFUNCS[function]
     return lambda self, other: known(other, self)
+
+
+def _in_place(function: np.ufunc) -> Any:
+    """Return the operator that changes its left operand, where nothing else changes with it.
+
+    Numbers do not change in NumPy either: the name gets a new value.
+    """
+    known = UFUNCS[function]
+
+    def operate(self: Any, other: Any) -> Any:
+        result = known(self, other)
+        if self.id in self.tape.shared:
+            raise untraceable(
+                f"{user_place().text or 'x += ...'} changes a parameter, or a value that shares "
+                "its memory with another, in place",
+                "Write x = x + ..., which makes a new value",
+            )
+        if not self.shape:
+            return result
+        if result.shape != self.shape:
+            raise ValueError(
+                f"a value of shape {self.shape} changed in place cannot take shape {result.shape}"
+                f"\n  at {user_place()}"
+            )
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise untraceable(
+                f"A value of {self.dtype} changed in place cannot take {result.dtype}",
+                "Write x = x + ..., which makes a new value",
+            )
+        self.id = as_type(result, self.dtype).id
+        return self
+
+    return operate
 
 
 def _compared(function: np.ufunc) -> Any:
@@ -106,17 +199,17 @@ class Traced(Value):
     @property
     def T(self) -> Any:
         """The axes in reverse order."""
-        return transpose(self, range(len(self.shape))[::-1])
+        return _view(self, transpose(self, range(len(self.shape))[::-1]))
 
     @property
     def mT(self) -> Any:
         """The last two axes exchanged."""
-        return np.swapaxes(self, -1, -2)
+        return _followed(np.swapaxes, (self, -1, -2), {})
 
     @property
     def real(self) -> Any:
         """The value itself: no number here is complex."""
-        return self
+        return _view(self, self)
 
     @property
     def imag(self) -> Any:
@@ -134,7 +227,7 @@ class Traced(Value):
         return (self[i] for i in range(self.shape[0]))
 
     def __getitem__(self, key: Any) -> Any:
-        return _module("_indexing").take(self, key)
+        return _view(self, _module("_indexing").take(self, key))
 
     # ---- Operators -------------------------------------------------------------------------------
 
@@ -150,6 +243,11 @@ class Traced(Value):
     __and__, __rand__ = UFUNCS[np.bitwise_and], _reflected(np.bitwise_and)
     __or__, __ror__ = UFUNCS[np.bitwise_or], _reflected(np.bitwise_or)
     __xor__, __rxor__ = UFUNCS[np.bitwise_xor], _reflected(np.bitwise_xor)
+    __iadd__, __isub__ = _in_place(np.add), _in_place(np.subtract)
+    __imul__, __itruediv__ = _in_place(np.multiply), _in_place(np.divide)
+    __ipow__, __imatmul__ = _in_place(np.power), _in_place(np.matmul)
+    __iand__, __ior__ = _in_place(np.bitwise_and), _in_place(np.bitwise_or)
+    __ixor__ = _in_place(np.bitwise_xor)
     __lt__, __le__ = _compared(np.less), _compared(np.less_equal)
     __gt__, __ge__ = _compared(np.greater), _compared(np.greater_equal)
     __eq__, __ne__ = _compared(np.equal), _compared(np.not_equal)
@@ -157,7 +255,7 @@ class Traced(Value):
     __neg__ = UFUNCS[np.negative]
 
     def __pos__(self) -> Any:
-        return self
+        return fresh(self)
 
     __abs__ = UFUNCS[np.absolute]
     __invert__ = UFUNCS[np.invert]
@@ -177,7 +275,7 @@ class Traced(Value):
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], given: dict[str, Any]
     ) -> Any:
-        return _known(function)(*args, **given)
+        return _followed(function, args, given)
 
     # ---- Asking for values -----------------------------------------------------------------------
 
@@ -210,11 +308,11 @@ class Traced(Value):
     def __format__(self, spec: str) -> str:
         return format(self._now()[()], spec)
 
-    def __copy__(self) -> Traced:
-        return self
+    def __copy__(self) -> Any:
+        return fresh(self)
 
-    def __deepcopy__(self, memo: Any) -> Traced:
-        return self
+    def __deepcopy__(self, memo: Any) -> Any:
+        return fresh(self)
 
     # ---- What cannot be followed -----------------------------------------------------------------
 
@@ -301,12 +399,12 @@ class Traced(Value):
         return np.ravel(self, order)
 
     def copy(self, order: Any = "C") -> Any:
-        """Return the value, which never changes."""
-        return self
+        """Return the value as another object."""
+        return fresh(self)
 
     def astype(self, dtype: Any, *args: Any, **given: Any) -> Any:
         """Return the value in another type."""
-        return _module("_functions").astype(self, dtype)
+        return fresh(_module("_functions").astype(self, dtype))
 
 
 def _assignment(place: Place) -> Exception:
@@ -364,7 +462,7 @@ def _numpy_of(function: str) -> str:
 
 def _method(function: Any) -> Any:
     def method(self: Any, *args: Any, **given: Any) -> Any:
-        return _known(function)(self, *args, **given)
+        return _followed(function, (self, *args), given)
 
     return method
 

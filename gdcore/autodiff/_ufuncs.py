@@ -18,10 +18,18 @@ import numpy as np
 from gdcore import _core
 from gdcore.autodiff._errors import untraceable, user_frame, user_stacklevel
 from gdcore.autodiff._execute import OPS
-from gdcore.autodiff._primitives import as_type, common_shape, expand, filled, held_in, mapped
+from gdcore.autodiff._primitives import (
+    as_type,
+    common_shape,
+    expand,
+    filled,
+    fresh,
+    held_in,
+    mapped,
+)
 from gdcore.autodiff._tape import BOOL, F32, F64, I64, Value
 
-__all__ = ["TABLE", "as_value", "common_dtype", "first_traced", "integer_power", "promoted"]
+__all__ = ["TABLE", "as_value", "common_dtype", "first_value", "integer_power", "promoted"]
 
 MOST = 64  # the largest exponent that is repeated products, see integer_power in csrc/ops.def
 
@@ -114,7 +122,7 @@ def _refused(kind: Any) -> TypeError:
     )
 
 
-def first_traced(operands: Sequence[Any]) -> Any:
+def first_value(operands: Sequence[Any]) -> Any:
     """Return the first traced operand."""
     for x in operands:
         if isinstance(x, Value):
@@ -124,13 +132,13 @@ def first_traced(operands: Sequence[Any]) -> Any:
 
 def promoted(*operands: Any) -> list[Any]:
     """Return operands as values of their common type."""
-    like, dtype = first_traced(operands), common_dtype(operands)
+    like, dtype = first_value(operands), common_dtype(operands)
     return [as_value(like, x, dtype) for x in operands]
 
 
 def _floats(*operands: Any) -> list[Any]:
     """Return operands as values of their common type, which is float64 for integers."""
-    like, dtype = first_traced(operands), common_dtype(operands)
+    like, dtype = first_value(operands), common_dtype(operands)
     dtype = dtype if dtype is F32 else F64
     return [as_value(like, x, dtype) for x in operands]
 
@@ -169,7 +177,7 @@ def _unary_of_all(op: str, of_bool: str = "") -> Function:
 def _rounding(op: str) -> Function:
     """Return a rounding: integers are whole."""
     real = _unary(op)
-    return lambda x: x if x.dtype is I64 or x.dtype is BOOL else real(x)
+    return lambda x: fresh(x) if x.dtype is I64 or x.dtype is BOOL else real(x)
 
 
 def _scaled(factor: float) -> Function:
@@ -210,7 +218,7 @@ def integer_power(x: Any, n: int) -> Any:
     if n == 0:
         return filled(x, 1.0)
     if n == 1:
-        return x
+        return fresh(x)
     if n == 2:
         return x.tape.emit("square", x.shape, x.dtype, (x,), (), x.held)
     if n == -1:
@@ -316,7 +324,7 @@ def _xor(a: Any, b: Any) -> Any:
 
 
 def _logic(op: str, a: Any, b: Any) -> Any:
-    like = first_traced((a, b))
+    like = first_value((a, b))
     a, b = (_truth(as_value(like, x)) for x in (a, b))
     if a.held != b.held:
         a, b = held_in(a, 8), held_in(b, 8)
@@ -381,7 +389,7 @@ def _power_of_number(a: Any, n: Any) -> Any:
 
 
 def _float_power(a: Any, b: Any) -> Any:
-    like = first_traced((a, b))
+    like = first_value((a, b))
     if not isinstance(b, (Value, np.ndarray)) and not isinstance(b, (list, tuple)):
         return _power_of_number(as_value(like, a, F64), float(b))
     a, b = (as_value(like, x, F64) for x in (a, b))
@@ -471,8 +479,8 @@ _REALS = (
 TABLE: dict[np.ufunc, Function] = {
     **{getattr(np, name): _unary(name) for name in _REALS},
     np.negative: negative,
-    np.positive: lambda x: x,
-    np.conjugate: lambda x: x,
+    np.positive: fresh,
+    np.conjugate: fresh,
     np.absolute: absolute,
     np.fabs: _unary("absolute"),
     np.sign: _unary_of_all("sign"),
