@@ -83,13 +83,19 @@ static size_t hash_of(const gd_node *node)
     return mix(hash, node->param, node->param_count * sizeof *node->param);
 }
 
+/* memcmp takes no NULL, which nothing at all may be. */
+static bool same_bytes(const void *a, const void *b, size_t bytes)
+{
+    return bytes == 0 || memcmp(a, b, bytes) == 0;
+}
+
 static bool same(const gd_node *a, const gd_node *b)
 {
     return a->op == b->op && a->real_size == b->real_size && a->ndim == b->ndim &&
            a->operand_count == b->operand_count && a->param_count == b->param_count &&
-           memcmp(a->shape, b->shape, a->ndim * sizeof *a->shape) == 0 &&
-           memcmp(a->operand, b->operand, a->operand_count * sizeof *a->operand) == 0 &&
-           memcmp(a->param, b->param, a->param_count * sizeof *a->param) == 0;
+           same_bytes(a->shape, b->shape, a->ndim * sizeof *a->shape) &&
+           same_bytes(a->operand, b->operand, a->operand_count * sizeof *a->operand) &&
+           same_bytes(a->param, b->param, a->param_count * sizeof *a->param);
 }
 
 /* The number of the node, or of its equal that was there before. */

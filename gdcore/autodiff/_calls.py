@@ -58,7 +58,7 @@ def _with_keywords(
             target = _in_place(function)
             raise untraceable(
                 f"{target or name + '(..., out=)'} writes a traced value into an array",
-                "Write y = x + ... in place of x += ..., which makes a new value",
+                "Write y = y + x, which makes a new value",
             )
         if keyword == "where":
             raise untraceable(

@@ -427,6 +427,8 @@ _WAYS_TO_ARRAYS = {
     "MaskedArray": "Masked arrays are not followed: write np.ma.filled(a, 0), or np.where",
     "array": "Write np.stack([x, y]), or np.concatenate for arrays",
     "asarray": "Leave it out: a traced value is an array already; for a list write np.stack",
+    "normal": "Draw outside of the function: x + scale * noise",
+    "uniform": "Draw outside of the function: low + (high - low) * noise",
     "float64": "Write x.astype(np.float64)",
     "float32": "Write x.astype(np.float32)",
 }
