@@ -159,4 +159,3 @@ class _Runs:
             steps_to_tol=column["met"].astype(np.int64),
             statistics=statistics,
         )
-

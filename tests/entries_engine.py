@@ -15,7 +15,9 @@ def long_tape():
     """Steps of every kind, a product long enough for the chunk rule, an embed that is padded."""
     tape = Tape()
     a = tape.input(np.ones((3, 5000)))
-    product = tape.emit("matmul", 8, (3, 3), (a, tape.emit("transpose", 8, (5000, 3), (a,), (1, 0))))
+    product = tape.emit(
+        "matmul", 8, (3, 3), (a, tape.emit("transpose", 8, (5000, 3), (a,), (1, 0)))
+    )
     rows = tape.emit("sum", 8, (3,), (product,), (1,))
     padded = tape.emit("embed", 8, (5,), (rows,), (1, 1))
     twice = tape.emit("add", 8, (5,), (padded, padded))
@@ -86,7 +88,7 @@ def made(f, *args):
 def called():
     x = np.linspace(0, 1, 5)
     data = np.ones(5)
-    both, found = made(lambda p, c: np.sum(p["x"] * data) * c + p["n"], {"x": x, "n": 2.0}, 0.5)
+    _, found = made(lambda p, c: np.sum(p["x"] * data) * c + p["n"], {"x": x, "n": 2.0}, 0.5)
     args = (({"x": x, "n": 2.0}, 0.5), {})
     other = (({"x": x[:4], "n": 2.0}, 0.5), {})
 

@@ -1,7 +1,7 @@
-"""Random functions written in NumPy: trees of operations over an array, for the tests of the engine.
+"""Random functions written in NumPy: trees of operations over an array, to test the engine with.
 
-All are smooth and tame (values of order 1), so that differences tell their derivatives; `bumpy` ones
-add choices and kinks, for tests of forward values alone.
+All are smooth and tame (values of order 1), so that differences tell their derivatives; `bumpy`
+ones add choices and kinks, for tests of forward values alone.
 """
 
 import numpy as np

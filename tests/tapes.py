@@ -51,20 +51,24 @@ def _common(a, b):
 
 
 def _unary(tape, i, r):
-    name, real, shape = tape.info[i]
+    _, real, shape = tape.info[i]
     tape.emit(r.choice(UNARY), real, shape, (i,))
 
 
 def _binary(tape, i, r):
     _, real, shape = tape.info[i]
-    others = [j for j in tape.values() if tape.info[j][1] == real and _common(shape, tape.info[j][2])]
+    others = [
+        j for j in tape.values() if tape.info[j][1] == real and _common(shape, tape.info[j][2])
+    ]
     if not others:
         return
     j = r.choice(others)
     common = _common(shape, tape.info[j][2])
     if np.prod(common) > MOST or len(common) > 6:
         return
-    pair = [k if tape.info[k][2] == common else tape.emit("expand", real, common, (k,)) for k in (i, j)]
+    pair = [
+        k if tape.info[k][2] == common else tape.emit("expand", real, common, (k,)) for k in (i, j)
+    ]
     tape.emit(r.choice(BINARY), real, common, pair)
 
 
@@ -115,7 +119,10 @@ def _embed(tape, i, r):
     _, real, shape = tape.info[i]
     starts = [r.randint(0, 2) for _ in shape]
     steps = [r.choice((1, 1, 2)) for _ in shape]
-    made = [s + max(n - 1, 0) * k + 1 + r.randint(0, 2) for s, k, n in zip(starts, steps, shape)]
+    made = [
+        s + max(n - 1, 0) * k + 1 + r.randint(0, 2)
+        for s, k, n in zip(starts, steps, shape, strict=True)
+    ]
     if np.prod(made) <= MOST:
         tape.emit("embed", real, made, (i,), starts + steps)
 
@@ -128,7 +135,7 @@ def _concatenate(tape, i, r):
 
     def fits(other):
         return len(other) == len(shape) and all(
-            k == axis or a == b for k, (a, b) in enumerate(zip(other, shape))
+            k == axis or a == b for k, (a, b) in enumerate(zip(other, shape, strict=True))
         )
 
     others = [j for j in tape.values() if tape.info[j][1] == real and fits(tape.info[j][2])]

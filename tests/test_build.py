@@ -23,7 +23,7 @@ PORTABLE = sorted(
     if not re.fullmatch(r"(module\w*|arrays)\.c", path.name)
 )
 COMPILER = os.environ.get("CC", "cc").split()
-# Bytes: three levels of kernels for two types of real are 2.0 MB of code with gcc 12 (0.25 MB of them
+# Bytes: three levels of kernels for two types of real are 2.0 MB of code with gcc 12 (0.25 MB of it
 # elementwise instructions), which neither -O2 (20 % less) nor loops without vector epilogues (13 %)
 # would bring to the 1.5 MB once aimed at; the package's Python is 0.8 MB, half of it docstrings.
 LARGEST_INSTALLATION = 3_300_000

@@ -4,7 +4,10 @@ import ast
 import copy
 import re
 
+import figures
 import figures_000
+import figures_001
+import figures_003
 import nbformat
 import numpy as np
 import pytest
@@ -13,6 +16,11 @@ import run_notebooks
 import gdcore as gd
 
 NOTEBOOKS = sorted((run_notebooks.ROOT / "notebooks").glob("*.ipynb"))
+USES = {  # what each document is about
+    "000_linear_regression": {"gd.dense", "gd.dense_grad", "gd.SGD", "gd.plot.history"},
+    "001_descent": {"gd.minimize", "gd.maximize", "gd.sweep", "gd.diagnose", "gd.plot.contour"},
+    "003_value_and_grad": {"gd.value_and_grad", "gd.compile", "gd.check_grad", "gd.minimize"},
+}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -27,9 +35,10 @@ def code_cells(path):
 # ---- What is committed ---------------------------------------------------------------------------
 
 
-def test_document_000_has_its_notebook():
-    assert "000_linear_regression" in {path.stem for path in NOTEBOOKS}
-    assert set(run_notebooks.COMPARISONS) <= {path.stem for path in NOTEBOOKS}
+def test_documents_have_their_notebooks():
+    names = {path.stem for path in NOTEBOOKS}
+    assert set(USES) <= names
+    assert set(run_notebooks.COMPARISONS) <= names
 
 
 @every_notebook
@@ -85,7 +94,7 @@ def test_only_the_public_interface_is_used(path):
     }
     assert imported == {"gdcore"}
     used = set(re.findall(r"\bgd(?:\.\w+)+", ast.unparse(tree)))
-    assert "gd.dense" in used
+    assert used >= USES.get(path.stem, set())
     assert not [name for name in used if not public(name)]
 
 
@@ -104,37 +113,44 @@ def test_pictures_of_the_readme_are_the_notebooks(path):
         assert (run_notebooks.ROOT / "docs" / "images" / name).read_bytes() == png
 
 
-def test_the_exploding_run_is_a_picture_of_the_readme():
-    path = run_notebooks.ROOT / "notebooks" / "000_linear_regression.ipynb"
-    assert "exploding.png" in run_notebooks.pictures_of(read(path))
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [("000_linear_regression", "exploding.png"), ("001_descent", "descent.png")],
+)
+def test_pictures_for_the_readme_are_drawn(name, picture):
+    path = run_notebooks.ROOT / "notebooks" / f"{name}.ipynb"
+    assert set(run_notebooks.pictures_of(read(path))) == {picture}
+
+
+def figures_handed_over(name):
+    """What the committed notebook hands over."""
+    return run_notebooks.figures_of(read(run_notebooks.ROOT / "notebooks" / f"{name}.ipynb"))
 
 
 # ---- Figures of document 000 ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def figures():
-    """What the committed notebook hands over."""
-    path = run_notebooks.ROOT / "notebooks" / "000_linear_regression.ipynb"
-    return run_notebooks.figures_of(read(path))
+def figures_of_000():
+    return figures_handed_over("000_linear_regression")
 
 
 @pytest.fixture
-def complaints(figures):
+def complaints(figures_of_000):
     """A function that spoils a copy of the figures and returns {what: complaint}."""
 
     def spoil(change):
-        spoiled = copy.deepcopy(figures)
+        spoiled = copy.deepcopy(figures_of_000)
         change({run["lr"]: run for run in spoiled["runs"]}, spoiled)
         return {row.what: row.complaint for row in figures_000.compare(spoiled) if row.complaint}
 
     return spoil
 
 
-def test_the_committed_figures_agree(figures):
-    rows = figures_000.compare(figures)
+def test_the_committed_figures_agree(figures_of_000):
+    rows = figures_000.compare(figures_of_000)
     assert [row for row in rows if row.complaint] == []
-    names = [run["lr"] for run in figures["runs"]]
+    names = [run["lr"] for run in figures_of_000["runs"]]
     assert sorted(names) == [0.000009, 0.0065, 0.02]
     for kind, count in (("growth", 3), ("closed form", 4), ("overflows", 3), ("what it is", 3)):
         assert sum(kind in row.what for row in rows) == count
@@ -150,9 +166,9 @@ def test_the_committed_figures_agree(figures):
     ]
 
 
-def test_the_figures_are_of_the_size_of_the_documents(figures):
-    assert figures["data"]["n"] == 100_000
-    assert [len(run["losses"]) for run in figures["runs"]] == [100, 100, 100]
+def test_the_figures_are_of_the_size_of_the_documents(figures_of_000):
+    assert figures_of_000["data"]["n"] == 100_000
+    assert [len(run["losses"]) for run in figures_of_000["runs"]] == [100, 100, 100]
     for lr, said in figures_000.read_document().items():
         assert len(said["losses"]) == {0.02: 23, 0.000009: 25, 0.0065: 23}[lr]
 
@@ -181,9 +197,9 @@ def test_a_loss_that_is_no_loss_is_noticed(complaints, value):
     } <= set(found)
 
 
-def test_another_growth_than_the_documents_is_noticed(complaints, figures):
+def test_another_growth_than_the_documents_is_noticed(complaints, figures_of_000):
     """Also where the closed form is met: a run at another rate, under the document's."""
-    data = gd.datasets.noisy_plane(**figures["data"])
+    data = gd.datasets.noisy_plane(**figures_of_000["data"])
     plane = figures_000.Plane(data.X, data.y)
 
     def change(runs, _):
@@ -250,6 +266,169 @@ def test_overflow_is_foretold_from_even_growth():
     assert figures_000.overflow_foretold(whole[:5][::-1], 10_000) is None
 
 
+# ---- Figures of documents 001 and 003 ------------------------------------------------------------
+
+DESCENTS = ("001_descent", "003_value_and_grad")
+
+
+@pytest.fixture(scope="module")
+def figures_of_both():
+    return {name: figures_handed_over(name) for name in DESCENTS}
+
+
+@pytest.fixture
+def found_in(figures_of_both):
+    """A function that spoils a copy of a notebook's figures and returns {what: complaint}."""
+
+    def spoil(name, change=lambda spoiled: None):
+        spoiled = copy.deepcopy(figures_of_both[name])
+        change(spoiled)
+        rows = run_notebooks.COMPARISONS[name](spoiled)
+        return {row.what: row.complaint for row in rows if row.complaint}
+
+    return spoil
+
+
+@pytest.mark.parametrize(("name", "count"), [("001_descent", 50), ("003_value_and_grad", 35)])
+def test_the_committed_figures_of_descents_agree(found_in, figures_of_both, name, count):
+    assert found_in(name) == {}
+    rows = run_notebooks.COMPARISONS[name](figures_of_both[name])
+    assert len(rows) >= count
+    assert len({row.what for row in rows}) == len(rows)
+
+
+def test_what_documents_001_and_003_have_wrong_is_told(figures_of_both):
+    rows = [
+        row for name in DESCENTS for row in run_notebooks.COMPARISONS[name](figures_of_both[name])
+    ]
+    told = {row.what: row.verdict for row in rows if "agrees" not in row.verdict}
+    assert told == {
+        "sextic: what x = 0 is": "the name does not hold",
+        "flat, from 5, lr 0.1: what it is": "the name holds",
+        "steep, from 3, lr 0.1: what it is": "the name holds",
+        "bowl, from 1, lr 0.05: what it is": "the name holds",
+        "loss at (2, 1)": "the point does not hold",
+        "loss after three steps": "the document's is that of the weight before",
+    }
+
+
+def changed(*keys, by=None, to=None):
+    """A function that changes the figure at these keys: adds `by`, or sets it to `to`."""
+
+    def change(spoiled):
+        *outer, last = keys
+        for key in outer:
+            spoiled = spoiled[key]
+        spoiled[last] = to if by is None else spoiled[last] + by
+
+    return change
+
+
+PLANTED_001 = {
+    "parabola: path, closed form": changed("parabola", "path", 7, by=1e-8),
+    "parabola: path, plain NumPy": changed("parabola", "path", 7, by=1e-8),
+    "parabola: distance after 30": changed("rates", "x", 2, by=1e-8),
+    "parabola: 2 / f'' between": changed("rates", "x", 3, to=9.0),
+    "sextic from -0.7: path, plain NumPy": changed("sextic", "runs", 1, "path", 3, by=1e-8),
+    "sextic: ends, roots of f'": changed("sextic", "runs", 7, "end", by=1e-8),
+    "sextic: f at the ends": changed("sextic", "runs", 3, "fun", to=None),
+    "sextic: what x = 0 is": changed("sextic", "second derivative at 0", to=-8.0),
+    "valleys: descent from x = 0": changed("valleys", "still", "x", to=0.4758),
+    "valleys: ends of 200 random starts, roots of f'": changed(
+        "valleys", "random", "ends", 150, by=1e-8
+    ),
+    "peaks from (-0.4, -0.8): path, plain NumPy": changed(
+        "peaks", "runs", 0, "path", 2, 1, by=1e-8
+    ),
+    "peaks: ends of 5 of 6, the minima": changed("peaks", "runs", 4, "end", 0, by=1e-8),
+    "ascent: gradient turned: gd.maximize": changed(
+        "ascent", "paths", "gradient turned: gd.maximize", 5, 0, by=1e-15
+    ),
+    "experiment 1: end points, plain NumPy": changed("experiments", "start", "x", 40, by=1e-8),
+    "experiment 1: steps, plain NumPy": changed("experiments", "start", "nit", 40, by=2),
+    "experiment 1: end points, closed form": changed("experiments", "start", "x", 40, to=0.0),
+    "experiment 2: deep minimum": lambda spoiled: spoiled["experiments"]["rate"].update(
+        x=[figures_001.OUTER] * 200
+    ),
+    "experiment 2: x = 0": lambda spoiled: spoiled["experiments"]["rate"].update(x=[1.0] * 200),
+    "experiment 3: f, plain NumPy": changed("experiments", "both", "fun", 4, 3, by=1e-8),
+    "gradient-based: rates": changed("dynamic", "gradient-based", "lrs", 10, by=1e-8),
+    "time-based: path": changed("dynamic", "time-based", "path", 2, by=1e-8),
+    "flat, from 5, lr 0.1: what it is": changed("verdicts", "flat, from 5, lr 0.1", to="too slow"),
+    "random matrices, n = 2: share of minima": changed("saddles", "matrices", 1, by=0.004),
+    "waves, d = 2: points with an even number of directions down, less the others": changed(
+        "saddles", "waves", "2", 0, by=1
+    ),
+}
+PLANTED_003 = {
+    "iteration 2: W_new": changed("loop", "weights", 2, by=2e-6),
+    "iteration 50: loss": changed("loop", "losses", 49, by=2e-9),
+    "weights, closed form": changed("loop", "weights", 20, by=2e-5),
+    "gd.minimize: weights and losses": changed("minimize", "weights", 20, by=1e-7),
+    "loss after three steps": changed("after three steps", to=120.23),
+    "loss at (2, 1)": changed("losses at", "(2, 1)", to=0.0),
+    "second derivatives, closed form": changed("both", "curvature", 0, 1, by=1e-9),
+    "W and b at lr 0.1, closed form": changed("both", "runs", "0.1", 2, 0, by=2e-5),
+    "mini-batch of 2: steps per epoch": changed("batches", "mini-batch of 2", "steps", by=40),
+    "stochastic: path, plain NumPy": changed("batches", "stochastic", "path", 9, 1, by=2e-5),
+    "noisy line, batch": changed("noise", "batch, lr 0.1", 0, by=2e-3),
+    "noisy line, stochastic: falling rate": changed(
+        "noise", "stochastic, lr falling from 0.1", 0, by=0.1
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "change"),
+    [(DESCENTS[0], *planted) for planted in PLANTED_001.items()]
+    + [(DESCENTS[1], *planted) for planted in PLANTED_003.items()],
+)
+def test_a_planted_error_is_found(found_in, name, what, change):
+    assert what in found_in(name, change)
+
+
+def test_a_neighbouring_float32_agrees_and_the_next_does_not(found_in):
+    step = float(np.spacing(np.float32(149.54607)))
+    assert found_in(DESCENTS[1], changed("loop", "losses", 1, by=step)).keys() == {
+        "gd.minimize: weights and losses"
+    }
+    found = found_in(DESCENTS[1], changed("loop", "losses", 1, by=2 * step))
+    assert found["iteration 2: loss"] == "2 float32 steps apart"
+
+
+def test_document_003_is_read_digit_by_digit():
+    iterations = figures_003.read_document()["iterations"]
+    assert [*iterations] == ["1", "2", "3", "48", "49", "50"]
+    for told in iterations.values():
+        assert [*told] == ["W_old", "W_new", "loss"]
+        for text in told.values():
+            assert float(str(np.float32(text))) == pytest.approx(float(text), rel=1e-7)
+    for before, after in (("1", "2"), ("2", "3"), ("48", "49"), ("49", "50")):
+        assert iterations[before]["W_new"] == iterations[after]["W_old"]
+
+
+def test_slopes_of_the_twins_are_derivatives():
+    x = np.linspace(-2, 2, 41)
+    h = 1e-20
+    for f, slope in (
+        (lambda x: 3 * x**2 - 3 * x + 4, figures_001.parabola_slope),
+        (figures_001.sextic, figures_001.sextic_slope),
+        (figures_001.sextic_slope, figures_001.sextic_curvature),
+        (lambda x: np.cos(2 * np.pi * x) + x**2, figures_001.valleys_slope),
+    ):
+        np.testing.assert_allclose((f(x + 1j * h) / h).imag, slope(x), rtol=1e-12, atol=1e-12)
+
+
+def test_figures_of_another_number_or_that_are_none_disagree():
+    def complaint(ours):
+        return figures.compare_all("x", "step", ours, [1.0, 2.0], 1e-9).complaint
+
+    assert complaint([1.0, 2.0]) == ""
+    assert complaint([1.0]) == "not the same number of figures"
+    assert complaint([1.0, None]).startswith("step 1: nan beside 2")
+    assert complaint([1.0, 2.1]) == "step 1: 2.1 beside 2, 0.1 apart, 1e-09 allowed"
+
+
 # ---- Running -------------------------------------------------------------------------------------
 
 
@@ -276,10 +455,10 @@ SHOW_JSON = 'display({"application/json": {"answer": 42}, "text/plain": "42"}, r
     ("expected", "status", "verdict"), [(42, 0, "agrees"), (43, 1, "DISAGREES: 42 is not 43")]
 )
 def test_a_figure_that_disagrees_fails(tree, monkeypatch, capsys, expected, status, verdict):
-    def compare(figures):
-        answer = figures["answer"]
+    def compare(handed_over):
+        answer = handed_over["answer"]
         complaint = "" if answer == expected else f"{answer} is not {expected}"
-        return [figures_000.Row("answer", str(expected), str(answer), complaint)]
+        return [figures.Row("answer", str(expected), str(answer), complaint)]
 
     folder = tree("print('first')", SHOW_JSON, tags=["figures"])
     monkeypatch.setitem(run_notebooks.COMPARISONS, "tiny", compare)

@@ -14,7 +14,16 @@ import gdcore as gd
 from gdcore import _core
 from gdcore.reference import program as twin
 
-MAPS_WITH_NUMPYS_BITS = {"negative", "absolute", "square", "sqrt", "floor", "sign", "add", "subtract"}
+MAPS_WITH_NUMPYS_BITS = {
+    "negative",
+    "absolute",
+    "square",
+    "sqrt",
+    "floor",
+    "sign",
+    "add",
+    "subtract",
+}
 MAPS_WITH_NUMPYS_BITS |= {"multiply", "maximum", "minimum", "less"}
 MOVES = {"input", "constant", "transpose", "reshape", "slice", "embed", "expand", "concatenate"}
 MOVES |= {"gather", "indices", "max", "min", "cast"}
@@ -192,7 +201,8 @@ def test_rows_within_a_window_are_read_in_place_and_never_written():
     second = program.run([x])
     np.testing.assert_array_equal(x, np.arange(1.0, n + 1))
     np.testing.assert_array_equal(first[0], -np.pad(x, (1, 0)))
-    for a, b, c in zip(first, second, twin.run(tape.instructions, [x], [value, spread])):
+    expected = twin.run(tape.instructions, [x], [value, spread])
+    for a, b, c in zip(first, second, expected, strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_allclose(a, c, rtol=1e-13)
 
@@ -202,7 +212,10 @@ def test_rows_within_a_window_are_read_in_place_and_never_written():
 
 def add_of_two(shape_b=(3,), real_b=8):
     tape = Tape()
-    a, b = tape.input(np.ones(3)), tape.emit("input", real_b, shape_b, (), (1, *([1] * len(shape_b))))
+    a, b = (
+        tape.input(np.ones(3)),
+        tape.emit("input", real_b, shape_b, (), (1, *([1] * len(shape_b)))),
+    )
     tape.emit("add", 8, (3,), (a, b))
     return tape.instructions
 

@@ -1,4 +1,4 @@
-"""Random functions: values as NumPy's, gradients as differences, compiled as traced, exact Hessians."""
+"""Random functions: NumPy's values, gradients as differences, compiled as traced, exact Hessians."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ SHAPES = ((), (1,), (3,), (5,), (2, 3), (3, 1), (2, 1, 2))
 
 
 def point(r, shape, dtype=np.float64):
-    return np.asarray([r.uniform(-1.5, 1.5) for _ in range(int(np.prod(shape)))], dtype).reshape(shape)
+    return np.asarray([r.uniform(-1.5, 1.5) for _ in range(int(np.prod(shape)))], dtype).reshape(
+        shape
+    )
 
 
 def complex_steps(f, x):
@@ -37,7 +39,9 @@ def differences(f, x, h=1e-5):
     return slopes
 
 
-@given(st.randoms(use_true_random=False), st.sampled_from(SHAPES), st.integers(1, 12), st.booleans())
+@given(
+    st.randoms(use_true_random=False), st.sampled_from(SHAPES), st.integers(1, 12), st.booleans()
+)
 def test_values_are_numpys(r, shape, length, bumpy):
     f, text = random_function(r, shape, length, bumpy)
     note(text)
@@ -64,7 +68,9 @@ def test_gradients_are_those_of_differences(r, shape, length):
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8 * scale)
 
 
-@given(st.randoms(use_true_random=False), st.sampled_from(SHAPES), st.integers(1, 12), st.booleans())
+@given(
+    st.randoms(use_true_random=False), st.sampled_from(SHAPES), st.integers(1, 12), st.booleans()
+)
 def test_compiled_and_traced_give_the_same_bits(r, shape, length, bumpy):
     f, text = random_function(r, shape, length, bumpy)
     note(text)
@@ -77,7 +83,9 @@ def test_compiled_and_traced_give_the_same_bits(r, shape, length, bumpy):
         assert traced[1].dtype == compiled[1].dtype
         assert traced[1].shape == compiled[1].shape
         again = point(r, shape, dtype)
-        assert gd.value_and_grad(f)(again)[1].tobytes() == gd.value_and_grad(fast)(again)[1].tobytes()
+        assert (
+            gd.value_and_grad(f)(again)[1].tobytes() == gd.value_and_grad(fast)(again)[1].tobytes()
+        )
         assert np.asarray(fast(x)).tobytes() == traced[0].tobytes()
 
 

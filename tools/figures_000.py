@@ -16,30 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from figures import Array, Row, farthest
 
 import gdcore as gd
 
 RATIO_TOLERANCE = 0.03
 EXACT_TOLERANCE = 1e-9
 EXACT_BELOW = 1e300  # beyond, the sum of squares is about to overflow
-
-Array = NDArray[np.float64]
-
-
-class Row(NamedTuple):
-    """One line of the printed table; a complaint says where and by how much figures disagree."""
-
-    what: str
-    document: str
-    gdcore: str
-    complaint: str = ""
-    remark: str = "agrees"
-
-    @property
-    def verdict(self) -> str:
-        """The last column."""
-        return f"DISAGREES: {self.complaint}" if self.complaint else self.remark
 
 
 class Run(NamedTuple):
@@ -103,21 +86,6 @@ def overflow_foretold(printed: Array, steps: int) -> int | None:
     left = math.log(sys.float_info.max) - math.log(printed[-1])
     number = len(printed) + math.floor(left / growth) + 1
     return number if number <= steps else None
-
-
-def farthest(kind: str, first: int, ours: Array, theirs: Array, allowed: float) -> tuple[str, str]:
-    """(complaint, remark) on the place, numbered from `first`, where figures differ most.
-
-    The difference is relative; a figure that is not finite is infinitely far away.
-    """
-    with np.errstate(all="ignore"):
-        apart = np.abs(ours / theirs - 1)
-    apart = np.where(np.isfinite(apart), apart, np.inf)
-    worst = int(np.argmax(apart))
-    if apart[worst] > allowed:
-        place = f"{kind} {first + worst}: {ours[worst]:.12g} beside {theirs[worst]:.12g}"
-        return f"{place}, {apart[worst]:.2g} apart, {allowed:g} allowed", ""
-    return "", f"agrees, at most {apart[worst]:.1g} apart"
 
 
 def compare_ratios(run: Run) -> Row:

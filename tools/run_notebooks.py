@@ -2,8 +2,8 @@
 
 Prints a line per figure: what the document says, what gdcore gives, whether they agree. A notebook
 hands its figures over as the JSON that its cell tagged "figures" displays; the comparison of
-document 000 stands in figures_000.py. The exit status is 1 where a notebook fails or a figure
-disagrees.
+document 000 stands in figures_000.py, and so on. The exit status is 1 where a notebook fails or a
+figure disagrees.
 
 With --save the executed notebooks, and as the README's pictures what cells tagged "picture-NAME"
 drew, replace those under version control in notebooks/ and docs/images/.
@@ -21,7 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import figures_000
+import figures_001
+import figures_003
 import nbformat
+from figures import Row
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -31,8 +34,10 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 300  # seconds for one cell
 HEAD = ("figure", "document or formula", "gdcore", "verdict")
-COMPARISONS: dict[str, Callable[[Mapping[str, Any]], Sequence[figures_000.Row]]] = {
-    "000_linear_regression": figures_000.compare
+COMPARISONS: dict[str, Callable[[Mapping[str, Any]], Sequence[Row]]] = {
+    "000_linear_regression": figures_000.compare,
+    "001_descent": figures_001.compare,
+    "003_value_and_grad": figures_003.compare,
 }
 
 
@@ -111,7 +116,7 @@ def save(notebook: Any, path: Path) -> None:
         (ROOT / "docs" / "images" / name).write_bytes(png)
 
 
-def print_table(rows: Sequence[figures_000.Row]) -> None:
+def print_table(rows: Sequence[Row]) -> None:
     """Print the rows under their head, each column as wide as it needs to be."""
     lines = [HEAD, *((row.what, row.document, row.gdcore, row.verdict) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]

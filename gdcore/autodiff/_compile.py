@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gdcore import _core
 from gdcore.autodiff import _api
+from gdcore.autodiff._errors import original
 from gdcore.autodiff._guards import Guard, arrays_in, guards, hold
 from gdcore.autodiff._listing import listed
 from gdcore.autodiff._parameters import is_container, leaves, read, rebuilt
@@ -70,6 +71,8 @@ class _Traced:
         token = _api.activate(self.tape)
         try:
             self.out = _entered(self.tape, f(*args, **given))
+        except ValueError as error:
+            raise original(error) from None
         finally:
             _api.deactivate(token)
 
@@ -83,7 +86,10 @@ class _Traced:
                 if isinstance(x, np.ndarray)
                 else (NUMBER, slot, type(x))
             )
-            return self.tape.input(leaf.value), kind
+            value = self.tape.input(leaf.value)
+            if not leaf.number:
+                self.tape.shared.add(value.id)
+            return value, kind
         if isinstance(x, np.ndarray):
             self.integers.append(x)
         return x, (OBJECT, 0, x)
@@ -99,7 +105,9 @@ def _is_input(x: Any, is_parameter: bool) -> bool:
         return x.dtype.kind == "f" or is_parameter
     if isinstance(x, bool):
         return False
-    return isinstance(x, (float, np.floating)) or (is_parameter and isinstance(x, (int, np.generic)))
+    return isinstance(x, (float, np.floating)) or (
+        is_parameter and isinstance(x, (int, np.generic))
+    )
 
 
 class Entry(NamedTuple):
@@ -208,7 +216,9 @@ class Compiled:
         call = _core.Call(program, arguments, captured, found, results)
         copies = [(a, a.copy()) for a in watched]
         instructions = first.tape.instructions
-        return Entry(program, call, instructions, first.tape.arrays, found, copies, with_types(out), outputs)
+        return Entry(
+            program, call, instructions, first.tape.arrays, found, copies, with_types(out), outputs
+        )
 
     def _results(self, args: tuple[Any, ...], out: Any, outputs: list[Value]) -> Piece:
         """Return the pieces of the results; a gradient is an array or a number as its parameter."""
@@ -337,8 +347,11 @@ def compile(f: Function) -> Compiled:
 def _compare(name: str, first: Tape, second: Tape) -> None:
     """Raise where two traces of one function at one point differ."""
     where = next(
-        (i for i, (a, b) in enumerate(zip(first.instructions, second.instructions, strict=False))
-         if not _same(a, b)),
+        (
+            i
+            for i, (a, b) in enumerate(zip(first.instructions, second.instructions, strict=False))
+            if not _same(a, b)
+        ),
         None,
     )
     if where is None and len(first.instructions) == len(second.instructions):

@@ -28,7 +28,7 @@ def _has_lanes(op: int, params: Sequence[float]) -> bool:
         return _core.ACTIVATIONS[int(params[0])]["name"] not in _WHOLE
     if name in ("loss", "loss_grad"):
         return bool(_core.LOSSES[int(params[0])]["kind"] == "pointwise")
-    return _KINDS[op] != "product"
+    return bool(_KINDS[op] != "product")
 
 
 class _Lanes:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore.autodiff import _primitives as p
-from gdcore.autodiff._errors import untraceable, user_place
+from gdcore.autodiff._errors import untraceable
 from gdcore.autodiff._tape import F32, F64, Value
 from gdcore.autodiff._ufuncs import as_value
 
@@ -58,7 +58,6 @@ def concrete(x: Any, name: str) -> NDArray[Any]:
             "function is compiled",
             "Do without gd.compile: each call is traced anew then",
         )
-    x.tape.branched.append(user_place())
     return x.tape.evaluate([x])[0].astype(x.dtype)
 
 

@@ -83,7 +83,6 @@ class Tape:
         self.parameters: list[int] = []  # the instructions by which is differentiated
         self.foreign: dict[int, Foreign] = {}  # by instruction
         self.shared: set[int] = set()  # what changes with another: parameters, views
-        self.branched: list[Any] = []  # where the function has looked at a value
         self.scalars: list[Any] = []  # NumPy's, that met traced values
         self.warned = False  # of float64 among float32
         self._constants: dict[tuple[float, int], int] = {}

@@ -289,13 +289,11 @@ class Traced(Value):
                 f"if or while on an array of shape {self.shape}: one truth value is needed; "
                 f"use np.where, .any() or .all()\n  at {user_place()}"
             )
-        place = user_place()
         if self.tape.compiling:
             raise untraceable(
                 "A compiled function branches on a value",
                 "Write np.where(condition, a, b), or do without gd.compile",
             )
-        self.tape.branched.append(place)
         return bool(self._now().reshape(()))
 
     def __repr__(self) -> str:
