@@ -409,7 +409,7 @@ static int run_program(const call_object *self, gd_inputs *inputs, stored *out)
     return gd_program_raise(ended);
 }
 
-PyDoc_STRVAR(call_doc, "__call__($self, args)\n--\n\nThe results for a tuple of arguments; "
+PyDoc_STRVAR(call_doc, "call($self, args, /)\n--\n\nThe results for a tuple of arguments; "
                        "NotImplemented where they, or what was found outside, have changed.");
 
 static PyObject *answer(const call_object *self, PyObject *args, const gathered *found,
@@ -481,7 +481,7 @@ static PyMethodDef call_methods[] = {
 };
 
 static PyType_Slot call_slots[] = {
-    {Py_tp_doc, "Call(program, arguments, captured, guards, results)\n--\n\nA program with the "
+    {Py_tp_doc, "Call(program, arguments, captured, guards, results, /)\n--\n\nA program with the "
                 "arguments that it was traced for."},
     {Py_tp_new, call_new},
     {Py_tp_dealloc, call_dealloc},

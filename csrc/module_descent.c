@@ -183,7 +183,7 @@ static int run_descent(descent_arguments *a, gd_descent *d)
 
 PyDoc_STRVAR(descend_doc,
              "descend(optimizer, call, args, params, outputs, start, limits, rates, losses, norms, "
-             "lrs, path, progress)\n--\n\nDescend in C, see gdcore/_native.py; False where the "
+             "lrs, path, progress, /)\n--\n\nDescend in C, see gdcore/_native.py; False where the "
              "program is not for these arguments.");
 
 static PyObject *descend(PyObject *module, PyObject *args)
@@ -291,7 +291,7 @@ static int read_runs(gd_sweep *s, PyObject *start, PyObject *steps, PyObject *lr
 
 PyDoc_STRVAR(sweep_doc,
              "sweep(optimizer, program, arrays, swept, lanes, starts, start, steps, lr, momentum, "
-             "rates, gtol, facts)\n--\n\nDescend with many runs side by side, see "
+             "rates, gtol, facts, /)\n--\n\nDescend with many runs side by side, see "
              "gdcore/_native.py.");
 
 static PyObject *sweep(PyObject *module, PyObject *args)
@@ -351,7 +351,7 @@ done:
     return result;
 }
 
-PyDoc_STRVAR(may_sweep_doc, "may_sweep(optimizer)\n--\n\nWhether its steps treat each element "
+PyDoc_STRVAR(may_sweep_doc, "may_sweep(optimizer, /)\n--\n\nWhether its steps treat each element "
                             "by itself, so that runs may go side by side.");
 
 static PyObject *may_sweep(PyObject *module, PyObject *opt)

@@ -254,7 +254,7 @@ static PyObject *make_outputs(const program_object *self, void **data)
     return outputs;
 }
 
-PyDoc_STRVAR(run_doc, "run($self, arrays)\n--\n\nThe outputs, a list of new arrays, from the "
+PyDoc_STRVAR(run_doc, "run($self, arrays, /)\n--\n\nThe outputs, a list of new arrays, from the "
                       "arrays of the inputs by slot.");
 
 static PyObject *program_run(PyObject *object, PyObject *arrays)
@@ -380,7 +380,7 @@ static PyMethodDef program_methods[] = {
 };
 
 static PyType_Slot program_slots[] = {
-    {Py_tp_doc, "Program(instructions, outputs)\n--\n\nInstructions of a tape, built to be run "
+    {Py_tp_doc, "Program(instructions, outputs, /)\n--\n\nInstructions of a tape, built to be run "
                 "many times."},
     {Py_tp_new, program_new},
     {Py_tp_dealloc, program_dealloc},

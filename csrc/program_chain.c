@@ -200,7 +200,7 @@ static void run_range(gd_run *run, size_t from, size_t to, size_t t)
             add_block(run, &chain->total[i], slot, at, n, to, lane[i],
                       &run->sums[i * blocks + at / GD_SUM_BLOCK]);
     }
-    for (size_t i = 0; i < chain->load_count; i++) /* another chain writes to slots of this number */
+    for (size_t i = 0; i < chain->load_count; i++) /* another chain writes to these */
         slot[chain->load[i].slot] = slots + chain->load[i].slot * run->program->slot_bytes;
 }
 

@@ -51,7 +51,6 @@ class Optimizer:
     def _state_names(self, group: int = 0) -> tuple[str, ...]: ...
 
 @final
-@disjoint_base
 class Program:
     def __new__(cls, instructions: list[Any], outputs: Sequence[int], /) -> Self: ...
     def run(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]: ...
@@ -60,7 +59,6 @@ class Program:
     def room(self) -> tuple[int, int]: ...
 
 @final
-@disjoint_base
 class Call:
     def __new__(
         cls,

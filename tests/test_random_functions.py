@@ -1,4 +1,4 @@
-"""Random functions: NumPy's values, gradients as differences, compiled as traced, exact Hessians."""
+"""Random functions: NumPy's values, gradients as differences, compiled as traced, exact Hessian."""
 
 import numpy as np
 import pytest
