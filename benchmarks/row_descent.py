@@ -240,7 +240,10 @@ def gdcore_neuron(compiled: bool, record: int) -> Case:
 
 
 def document_loops(module: str) -> Case:
-    """Two loops, a derivative for w and one for b: each output is computed twice, as there."""
+    """Two loops, a derivative for w and one for b: each output is computed twice, as there.
+
+    The document takes NumPy's exp, also of single numbers; math.exp is several times as fast.
+    """
     exp: Any = {"math": math.exp, "NumPy": np.exp}[module]
 
     def output(w: Any, b: Any, x: float) -> Any:
@@ -308,17 +311,16 @@ def p6(options: Options) -> list[Table]:
     def entry(label: str, library: str, factory: str, **arguments: Any) -> Entry:
         return Entry(label, library, 1, __name__, factory, arguments)
 
-    ours, document = "gdcore, minimize of a compiled error", "python"
+    ours, document = "gdcore, minimize of a compiled error", "the document's loops"
     found = [
         entry(ours, "gdcore", "gdcore_neuron", compiled=True, record=1),
         entry("the same without the path", "gdcore", "gdcore_neuron", compiled=True, record=0),
         entry("and compiled at each call", "gdcore", "gdcore_neuron", compiled=False, record=1),
-        entry("the document's loops, math.exp", document, "document_loops", module="math"),
-        entry("the document's loops, np.exp", document, "document_loops", module="NumPy"),
-        entry("each output once, in Python", document, "python_once"),
+        entry(document, "python", "document_loops", module="NumPy"),
+        entry("the same with math.exp", "python", "document_loops", module="math"),
+        entry("each output once, math.exp", "python", "python_once"),
         entry("NumPy, both points at once", "numpy", "numpy_neuron"),
     ]
-    found[5].judged = False  # other loops than the document's
     goals = [
         Goal("<= 1/10 of the document's loops", ours, document, 1 / 10),
         Goal("NumPy not ahead", ours, "numpy", 1.0),

@@ -249,7 +249,7 @@ static const char *check_product(const gd_instruction *x, const gd_instruction *
 
 static const char *check_kind(const gd_instruction *list, const gd_instruction *x)
 {
-    const gd_instruction *first = x->operand_count > 0 ? &list[x->operand[0]] : NULL;
+    const gd_instruction *first = &list[x->operand_count > 0 ? x->operand[0] : 0];
     switch (ops[x->op].kind) {
     case LEAF: return check_leaf(x);
     case VIEW: return check_view(x, first);

@@ -161,7 +161,7 @@ def is_growing(s: RunStatistics, scale: Any) -> Any:
     """Whether a finite run goes off: losses that rise and rise, or fall ever more steeply."""
     late = s.nit - s.nit // 2
     at_top = (s.last_loss > s.first_loss) & (s.last_loss == s.fourth_loss)
-    rises = at_top & (s.not_lower == late)
+    rises = at_top & (s.not_lower == late) & (s.fourth_loss > s.third_loss)
     soars = s.fourth_loss - s.best_loss > GROWTH * (s.third_loss - s.best_loss)
     steepens = (s.fourth_norm > s.third_norm) & (s.fourth_norm > GROWTH * s.first_norm)
     plunges = steepens & (s.first_loss - s.last_loss > HUGE * scale)

@@ -275,6 +275,9 @@ def test_program_shows_what_runs():
     assert "2 steps" not in fast.program()
     assert fast.program(np.ones(3), grad=True).count("output") == 2
     assert repr(fast) == "gd.compile(<lambda>)"
+    other = gd.compile(lambda x: np.sum(x * x))
+    gd.value_and_grad(other)(np.ones(3))
+    assert other.program().count("output") == 2
 
 
 def test_it_pickles_as_its_function():

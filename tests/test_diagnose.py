@@ -277,3 +277,12 @@ def test_a_diagnosis_is_a_value():
     d = diagnose([1.0, 2.0])
     assert d == Diagnosis(d.verdict, d.evidence, d.remedy)
     assert Counter([d, d])[d] == 2
+
+
+def test_a_cycle_of_two_points_is_no_explosion():
+    """Losses that stay the same high up neither rise nor fall: the run jumps to and fro."""
+    f = lambda x: x**6 - 5 * x**4 + 4 * x**2  # noqa: E731
+    r = gd.minimize(f, 0.2, optimizer=gd.SGD(0.3), steps=1000)
+    assert diagnose(r).verdict == "oscillating"
+    g = gd.sweep(f, [0.2, 0.1], optimizer=gd.SGD(0.3), steps=1000)
+    assert set(g.columns["verdict"]) == {"oscillating"}

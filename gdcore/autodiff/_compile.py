@@ -250,7 +250,7 @@ class Compiled:
         ----------
         *args, **given
             Arguments, for the program of their shapes and types; without them it is the one that
-            ran last.
+            ran last, that of a gradient where the function itself has not been called.
         grad : bool, default False
             The program of ``gd.value_and_grad`` instead.
 
@@ -281,12 +281,13 @@ class Compiled:
             compiled = self._derivative(0, False)
         if args or given:
             return listed(compiled._entry_for(args, given).program)
-        if not compiled._entries:
+        ran = [c for c in (compiled, *compiled._derivatives.values()) if c._entries]
+        if not ran:
             raise ValueError(
                 f"{self._name} has no program yet: call it, or say with which arguments, as in"
                 " fast.program(x)"
             )
-        return listed(compiled._entries[-1].program)
+        return listed(ran[0]._entries[-1].program)
 
     def __repr__(self) -> str:
         return f"gd.compile({self._name})"
