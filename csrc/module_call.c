@@ -475,7 +475,21 @@ static PyObject *call_call(PyObject *object, PyObject *args)
     return result;
 }
 
+PyDoc_STRVAR(fits_doc, "fits($self, args, /)\n--\n\nWhether a call with these arguments would run.");
+
+static PyObject *call_fits(PyObject *object, PyObject *args)
+{
+    gd_inputs inputs;
+    if (!PyTuple_Check(args))
+        return PyErr_Format(PyExc_TypeError, "a tuple of arguments is wanted");
+    const int status = gd_call_inputs(object, args, &inputs);
+    if (status == 1)
+        gd_inputs_release(&inputs);
+    return status < 0 ? NULL : PyBool_FromLong(status);
+}
+
 static PyMethodDef call_methods[] = {
+    {"fits", call_fits, METH_O, fits_doc},
     {"call", call_call, METH_O, call_doc},
     {NULL, NULL, 0, NULL},
 };

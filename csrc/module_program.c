@@ -200,16 +200,20 @@ static void program_dealloc(PyObject *object)
 gd_run *gd_program_run_take(program_object *self)
 {
     const bool kept = !atomic_flag_test_and_set(&self->busy);
-    if (kept && self->run != NULL)
+    const size_t threads = gd_threads_get();
+    if (kept && self->run != NULL && self->threads == threads)
         return self->run;
-    gd_run *run = gd_run_open(self->program, gd_threads_get());
+    gd_run *run = gd_run_open(self->program, threads);
     if (run == NULL) {
         if (kept)
             atomic_flag_clear(&self->busy);
         return (gd_run *)(void *)PyErr_NoMemory();
     }
-    if (kept)
+    if (kept) {
+        gd_run_close(self->run);
         self->run = run;
+        self->threads = threads;
+    }
     return run;
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     PyObject_HEAD
     gd_program *program;
     gd_run *run;      /* kept from run to run */
+    size_t threads;   /* in force when it was opened */
     atomic_flag busy; /* of that run; a second thread opens one of its own */
     size_t slots;     /* arrays that a run takes */
     size_t output_count;

@@ -1,4 +1,4 @@
-/* program_chain.c: runs a chain: blocks of GD_BLOCK elements go through all its calls while they
+/* program_chain.c: runs a chain: blocks of elements go through all its calls while they
  * are in L1, and into its sums. Long chains are shared among threads in whole blocks of the sums,
  * so that neither the blocks nor the threads change a bit. */
 #include <string.h>
@@ -101,7 +101,7 @@ void gd_fill_constants(gd_run *run)
     for (size_t t = 0; t < run->threads; t++)
         for (size_t i = 0; i < program->constant_slots; i++) {
             const gd_node *node = &program->graph.node[program->slot_constant[i]];
-            copy_row(node->real_size, program->slot_bytes / sizeof(double),
+            copy_row(node->real_size, program->slot_bytes / node->real_size,
                      run->base[node->buffer], 0, run->slot[t * program->slot_count + i]);
         }
 }
@@ -190,7 +190,7 @@ static void run_range(gd_run *run, size_t from, size_t to, size_t t)
     char *slots = run->slots + t * count * run->program->slot_bytes, **slot = run->slot + t * count;
     double lane[GD_CHAIN_SUMS][GD_LANES];
     for (size_t at = from, n; at < to; at += n) {
-        n = to - at < GD_BLOCK ? to - at : GD_BLOCK;
+        n = to - at < chain->block ? to - at : chain->block;
         for (size_t i = 0; i < chain->load_count; i++)
             if (at == from || !chain->load[i].uniform)
                 bring(run, &chain->load[i], slots, slot, at, n);

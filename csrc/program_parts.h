@@ -9,7 +9,7 @@
 enum {
     GD_OP_copy = GD_OPS,  /* the elements of a view in C order: what building adds to the table */
     GD_NOWHERE = -1,      /* no step, no buffer, no slot */
-    GD_BLOCK = 512,       /* elements of a chain that go through all its calls together */
+    GD_BLOCK = 512,       /* doubles, or twice as many floats, that go through a chain together */
     GD_CHAIN_SUMS = 8,    /* sums of all elements that one chain may carry */
 };
 
@@ -92,9 +92,9 @@ typedef struct {
     size_t real_size;
 } gd_total;
 
-/* Calls over n elements. */
+/* Calls over n elements, `block` of them at a time. */
 typedef struct {
-    size_t n;
+    size_t n, block;
     gd_load *load;
     gd_call *call;
     gd_total *total;

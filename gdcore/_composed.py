@@ -23,7 +23,9 @@ Row = tuple[NDArray[Any], ...]
 
 def fresh(optimizer: Optimizer) -> Optimizer:
     """Return an optimizer of the same settings without state."""
-    return type(optimizer)(**optimizer.get_params())
+    if isinstance(optimizer, Composed) or optimizer.groups:
+        return type(optimizer)(**optimizer.get_params())
+    return optimizer._fresh()
 
 
 def check_arrays(leaves: Sequence[tuple[Path, Any]], wanted: Sequence[NDArray[Any]]) -> None:

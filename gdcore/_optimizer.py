@@ -536,6 +536,16 @@ class Optimizer(_core.Optimizer):
         copy_into(point, out)
         return out
 
+    def _fresh(self) -> Self:
+        """Return an optimizer of the same settings without state; for those without groups.
+
+        The settings have been checked once: the constructor would take 20 us, this takes 5.
+        """
+        other = type(self).__new__(type(self))
+        other._settings, other._groups, other._row_names = dict(self._settings), [], None
+        other._sync()
+        return other
+
     def _traced_step(self, params: Any, grads: Any, loss: Any) -> Any:
         """Take a step and return its intermediates; called by C for ``trace=True``."""
         from gdcore._trace import traced_step

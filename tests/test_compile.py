@@ -193,6 +193,13 @@ def test_gradients_are_like_their_parameters():
     assert repr(traced) == repr(compiled)
 
 
+def test_several_numbers():
+    fast = gd.compile(lambda a, b: a * a * b)
+    value, slopes = gd.value_and_grad(fast, (0, 1))(3.0, 2.0)
+    assert (value, slopes) == (18, (12, 9))
+    assert all(type(x) is np.float64 for x in (value, *slopes))
+
+
 def test_has_aux():
     fast = gd.compile(lambda x: (np.sum(x**2), {"twice": 2 * x}))
     (value, more), gradient = gd.value_and_grad(fast, has_aux=True)(np.array([1.0, 2.0]))

@@ -21,7 +21,7 @@ from gdcore.autodiff._differentiate import backward, dependent, tangents
 from gdcore.autodiff._errors import original, untraceable
 from gdcore.autodiff._parameters import Leaf, is_container, leaves, read, rebuilt, text_of
 from gdcore.autodiff._primitives import concatenate, filled, reshape, transpose, window
-from gdcore.autodiff._recall import Recall
+from gdcore.autodiff._recall import recalled
 from gdcore.autodiff._tape import Tape, Value
 from gdcore.autodiff._traced import Traced, as_numpy
 from gdcore.autodiff._ufuncs import as_value
@@ -265,7 +265,7 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
     """
     numbers = _checked_argnums(argnums)
     alone = not isinstance(argnums, tuple)
-    recall = Recall()
+    recall = recalled(f, numbers, has_aux)
 
     @_named(f, "value_and_grad")
     def value_and_gradient(*args: Any, **given: Any) -> Any:

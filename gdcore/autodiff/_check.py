@@ -244,9 +244,14 @@ def _richardson(line: Line, h: float) -> Estimate:
     """Return (16 D(h / 4) - D(h)) / 15, which is off by terms of h^4."""
     coarse, fine = line.slopes(h)[2], line.slopes(h / 4)[2]
     value = (16 * fine - coarse) / 15
-    rounding = NOISE * line.eps * abs(line.middle) / (h / 4)
+    rounding = NOISE * (line.eps * abs(line.middle) + _smallest(line.eps)) / (h / 4)
     bar = abs(value - fine) + rounding
     return Estimate(value, math.inf if math.isnan(bar) else bar, rounding)
+
+
+def _smallest(eps: float) -> float:
+    """Return the smallest normal number of a type: where values underflow it is lost."""
+    return float(np.finfo(np.float64 if eps < 1e-10 else np.float32).tiny)
 
 
 def _agrees(given: float, estimate: Estimate, close: float) -> bool:

@@ -122,9 +122,17 @@ class Entry(NamedTuple):
     renamed: Callable[[Any], Any] | None
     outputs: list[Value]
 
+    def _holds(self) -> bool:
+        """Whether arrays of which the trace made numbers hold what they held."""
+        return all(is_same(a, b) for a, b in self.copies)
+
+    def fits(self, args: tuple[Any, ...], given: dict[str, Any]) -> bool:
+        """Whether this program is for these arguments."""
+        return self._holds() and self.call.fits((args, given))
+
     def run(self, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         """Return the results, or NotImplemented where this program is not for these arguments."""
-        if self.copies and not all(is_same(a, b) for a, b in self.copies):
+        if self.copies and not self._holds():
             return NotImplemented
         result = self.call.call((args, given))
         if self.renamed is not None and result is not NotImplemented:
@@ -163,11 +171,24 @@ class Compiled:
                 return result
         if _api.is_tracing(args, given):
             return self.function(*args, **given)
-        return self._found(args, given)[1]
+        entry = self._entry_for(args, given)
+        return entry.run(_plain(args, self._numbers(args)), _plain(given, ()))
 
     def _entry_for(self, args: tuple[Any, ...], given: dict[str, Any] | None = None) -> Entry:
-        """Return the program for these arguments."""
-        return self._found(args, given or {})[0]
+        """Return the program for these arguments, made where there is none.
+
+        It stands last from then on. Other threads may be in here too: each goes on with the entry
+        that it has found.
+        """
+        args, given = _plain(args, self._numbers(args)), _plain(given or {}, ())
+        for entry in reversed(self._entries.copy()):
+            if entry.fits(args, given):
+                break
+        else:
+            entry = self._made(args, given)
+        if not self._entries or self._entries[-1] is not entry:
+            self._keep(entry)
+        return entry
 
     def _numbers(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """Return the positions of the arguments by which is differentiated."""
@@ -175,22 +196,6 @@ class Compiled:
             return ()
         numbers = self._argnums if isinstance(self._argnums, tuple) else (self._argnums,)
         return tuple([n % len(args) for n in numbers if -len(args) <= n < len(args)])
-
-    def _found(self, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Entry, Any]:
-        """Return the program for these arguments, made where there is none, and its results.
-
-        It stands last from then on. Other threads may be in here too: each goes on with the entry
-        that it has found.
-        """
-        args, given = _plain(args, self._numbers(args)), _plain(given, ())
-        for entry in reversed(self._entries.copy()):
-            results = entry.run(args, given)
-            if results is not NotImplemented:
-                self._keep(entry)
-                return entry, results
-        entry = self._made(args, given)
-        self._keep(entry)
-        return entry, entry.run(args, given)
 
     def _keep(self, entry: Entry) -> None:
         """Put an entry last; what no longer holds, and the first of too many, go."""
@@ -225,7 +230,7 @@ class Compiled:
         if self._argnums is None:
             return result_pieces(out, outputs)
         value, gradients = out
-        like = [args[n] for n in self._numbers(args)]
+        like = tuple([args[n] for n in self._numbers(args)])
         arrays = iter([isinstance(x, np.ndarray) for _, x in leaves(like)])
         first = result_pieces(value, outputs)
         return pair(first, result_pieces(gradients, outputs, arrays))

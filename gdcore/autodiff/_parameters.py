@@ -34,8 +34,13 @@ def _is_array(x: Any) -> bool:
     )
 
 
+_LEAVES = {float, int, np.ndarray, np.float64, np.float32}  # what is asked about most
+
+
 def is_container(x: Any) -> bool:
     """Whether x holds parameters, and is none itself."""
+    if type(x) in _LEAVES:
+        return False
     if isinstance(x, list):
         return any(_is_array(item) or is_container(item) for item in x)
     return isinstance(x, (tuple, dict))

@@ -6,6 +6,8 @@ building of the program, which are most of the time of a small function.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +47,27 @@ class Recall:
             self.last = last if len(tape.arrays) == read else None  # no arrays beside f's
         found = last.program.run(tape.arrays)
         return [as_numpy(found[place], dtype) for place, dtype in last.results]
+
+
+# By code and parameters, so that a derivative that is made anew in a loop has it too. What a code
+# finds outside may differ: the recorded instructions are compared, and arrays are read at each run.
+_RECALLS: OrderedDict[Any, Recall] = OrderedDict()
+_MOST = 64
+_LOCK = threading.Lock()
+
+
+def recalled(f: Any, numbers: tuple[int, ...], has_aux: bool) -> Recall:
+    """Return what derivatives of functions with this code remember; at most 64 codes are kept."""
+    code = getattr(f, "__code__", None)
+    if code is None:
+        return Recall()
+    key = (code, numbers, has_aux)
+    with _LOCK:
+        found = _RECALLS.setdefault(key, Recall())
+        _RECALLS.move_to_end(key)
+        if len(_RECALLS) > _MOST:
+            _RECALLS.popitem(last=False)
+    return found
 
 
 def _recipe(trace: Trace, asked: list[int], value: Any, others: Sequence[Any]) -> Recipe:
