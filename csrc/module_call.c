@@ -2,28 +2,10 @@
  * A call compares its arguments and what the function found outside with those of the trace, runs,
  * and returns the results as the function would: all in one step from Python. Where something
  * differs it says NotImplemented, and Python traces anew. */
+#include "module_pieces.h"
 #include "module_program.h"
 
 #include <numpy/arrayscalars.h>
-
-/* What an argument must be like, or a result be made of. A container's children follow it. */
-typedef enum {
-    AN_ARRAY,  /* argument: dtype, shape, strides; result: an array of the dtype */
-    A_NUMBER,  /* argument: of this type; result: a NumPy scalar of the dtype */
-    AN_OBJECT, /* argument: equal to this object; result: the object itself */
-    A_SEQUENCE,
-    A_DICT,
-} piece_kind;
-
-typedef struct {
-    piece_kind kind;
-    size_t slot;         /* of arguments: array of the program; of results: its output */
-    size_t count;        /* of children */
-    size_t next;         /* piece behind this one and its children */
-    PyObject *object;    /* dtype, type, the object, type of the sequence, keys */
-    int ndim;
-    npy_intp shape[GD_MAX_AXES], stride[GD_MAX_AXES]; /* strides in bytes */
-} piece;
 
 typedef struct {
     PyObject_HEAD
@@ -36,82 +18,6 @@ typedef struct {
     PyObject *guards;      /* tuple of (cell, None, expected) and (dict, key, expected) */
 } call_object;
 
-/* ---- Reading pieces -------------------------------------------------------------------------- */
-
-static size_t count_pieces(PyObject *tuple)
-{
-    size_t count = 1;
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 4)
-        return count;
-    PyObject *children = PyTuple_GET_ITEM(tuple, 3);
-    for (Py_ssize_t i = 0; PyTuple_Check(children) && i < PyTuple_GET_SIZE(children); i++)
-        count += count_pieces(PyTuple_GET_ITEM(children, i));
-    return count;
-}
-
-static int read_axes(PyObject *tuple, piece *p)
-{
-    PyObject *shape = PyTuple_GET_ITEM(tuple, 3), *strides = PyTuple_GET_ITEM(tuple, 4);
-    p->ndim = (int)PyTuple_GET_SIZE(shape);
-    if (p->ndim > GD_MAX_AXES || PyTuple_GET_SIZE(strides) != p->ndim) {
-        PyErr_SetString(PyExc_ValueError, "an array of at most 8 axes is wanted");
-        return -1;
-    }
-    for (int i = 0; i < p->ndim; i++) {
-        p->shape[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, i));
-        p->stride[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(strides, i));
-    }
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-/* A tuple that a piece can be read from. */
-static bool is_piece(PyObject *tuple)
-{
-    return PyTuple_Check(tuple) && PyTuple_GET_SIZE(tuple) >= 3 && PyTuple_GET_SIZE(tuple) <= 5 &&
-           PyLong_Check(PyTuple_GET_ITEM(tuple, 0)) && PyLong_Check(PyTuple_GET_ITEM(tuple, 1));
-}
-
-/* (kind, slot, object) or (kind, slot, dtype, shape, strides) or (kind, 0, object, children). */
-static int read_piece(PyObject *tuple, size_t slots, piece *pieces, size_t *at)
-{
-    piece *p = &pieces[(*at)++];
-    if (!is_piece(tuple)) {
-        PyErr_Format(PyExc_TypeError, "a piece of a call is %R", tuple);
-        return -1;
-    }
-    p->kind = (piece_kind)PyLong_AsLong(PyTuple_GET_ITEM(tuple, 0));
-    p->slot = PyLong_AsSize_t(PyTuple_GET_ITEM(tuple, 1));
-    p->object = PyTuple_GET_ITEM(tuple, 2);
-    const bool has_slot = p->kind == AN_ARRAY || p->kind == A_NUMBER;
-    if (has_slot && p->slot >= slots)
-        PyErr_Format(PyExc_ValueError, "slot %zu of a call is one of %zu", p->slot, slots);
-    if (PyErr_Occurred() || (PyTuple_GET_SIZE(tuple) == 5 && read_axes(tuple, p) < 0))
-        return -1;
-    if (PyTuple_GET_SIZE(tuple) == 4) {
-        PyObject *children = PyTuple_GET_ITEM(tuple, 3);
-        p->count = (size_t)PyTuple_GET_SIZE(children);
-        for (size_t i = 0; i < p->count; i++)
-            if (read_piece(PyTuple_GET_ITEM(children, (Py_ssize_t)i), slots, pieces, at) < 0)
-                return -1;
-    }
-    p->next = *at;
-    return 0;
-}
-
-static piece *read_pieces(PyObject *tuple, size_t slots, size_t *count)
-{
-    size_t at = 0;
-    *count = count_pieces(tuple);
-    piece *pieces = gd_alloc(*count, sizeof *pieces);
-    if (pieces == NULL)
-        return (piece *)(void *)PyErr_NoMemory();
-    memset(pieces, 0, *count * sizeof *pieces);
-    if (read_piece(tuple, slots, pieces, &at) == 0)
-        return pieces;
-    gd_free(pieces);
-    return NULL;
-}
-
 /* The slot of a captured array, from (slot, array); SIZE_MAX with an exception. */
 static size_t slot_of(PyObject *pair)
 {
@@ -119,6 +25,12 @@ static size_t slot_of(PyObject *pair)
         return PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0));
     PyErr_Format(PyExc_TypeError, "a captured array is %R; (slot, array) is wanted", pair);
     return SIZE_MAX;
+}
+
+static bool is_guard(PyObject *guard)
+{
+    return PyTuple_Check(guard) && PyTuple_GET_SIZE(guard) == 3 &&
+           (PyCell_Check(PyTuple_GET_ITEM(guard, 0)) || PyDict_Check(PyTuple_GET_ITEM(guard, 0)));
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -143,14 +55,21 @@ static PyObject *call_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     self->captured = Py_NewRef(captured);
     self->guards = Py_NewRef(guards);
     self->slots = self->program->slots;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(guards); i++)
+        if (!is_guard(PyTuple_GET_ITEM(guards, i)))
+            PyErr_Format(PyExc_TypeError, "a guard is %R; (cell, None, object) or (dict, key, "
+                                          "object) is wanted",
+                         PyTuple_GET_ITEM(guards, i));
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(captured); i++) {
         const size_t slot = slot_of(PyTuple_GET_ITEM(captured, i));
         self->slots = slot != SIZE_MAX && slot >= self->slots ? slot + 1 : self->slots;
     }
-    self->slots += count_pieces(arguments); /* an argument that the program does not read has one */
-    self->argument = read_pieces(arguments, self->slots, &self->argument_count);
+    /* an argument that the program does not read has a slot, too */
+    self->slots += gd_pieces_count(arguments);
+    self->argument = gd_pieces_read(arguments, self->slots, false, &self->argument_count);
     self->result = self->argument != NULL
-                       ? read_pieces(results, self->program->output_count, &self->result_count)
+                       ? gd_pieces_read(results, self->program->output_count, true,
+                                        &self->result_count)
                        : NULL;
     if (self->description == NULL || self->result == NULL || PyErr_Occurred())
         Py_CLEAR(self);
@@ -475,7 +394,8 @@ static PyObject *call_call(PyObject *object, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(fits_doc, "fits($self, args, /)\n--\n\nWhether a call with these arguments would run.");
+PyDoc_STRVAR(fits_doc, "fits($self, args, /)\n--\n\nWhether a call with these arguments would "
+                       "run.");
 
 static PyObject *call_fits(PyObject *object, PyObject *args)
 {

@@ -333,7 +333,7 @@ static void lay_out_total(layout *l, const gd_node *node, gd_total *total)
                         .real_size = node->real_size};
 }
 
-/* Whether a chain has floats alone: a slot holds twice as many of them (P4b in float32: 6 % less). */
+/* Whether a chain has floats alone: a slot holds twice as many of them (Rosenbrock: 5 % less). */
 static bool is_narrow(const gd_chain *chain)
 {
     for (size_t i = 0; i < chain->call_count; i++)

@@ -181,11 +181,8 @@ class Compiled:
         that it has found.
         """
         args, given = _plain(args, self._numbers(args)), _plain(given or {}, ())
-        for entry in reversed(self._entries.copy()):
-            if entry.fits(args, given):
-                break
-        else:
-            entry = self._made(args, given)
+        known = (entry for entry in reversed(self._entries.copy()) if entry.fits(args, given))
+        entry = next(known, None) or self._made(args, given)
         if not self._entries or self._entries[-1] is not entry:
             self._keep(entry)
         return entry
