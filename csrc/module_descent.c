@@ -203,6 +203,8 @@ static PyObject *descend(PyObject *module, PyObject *args)
     if (gd_optimizer_refuse_busy(a.self) < 0 ||
         array_of(a.progress, "progress", NPY_INT64, 4) == NULL)
         return NULL;
+    if (steps < 0 || record < 0 || first < 0 || (uint64_t)steps > (1u << 30))
+        return PyErr_Format(PyExc_ValueError, "numbers of steps are >= 0");
     d.steps = (size_t)steps;
     d.record = (size_t)record;
     d.first = (size_t)first;
@@ -248,6 +250,19 @@ static size_t input_of(const program_object *program, size_t slot)
     return SIZE_MAX;
 }
 
+/* Whether what reads the slot, if anything does, has so many elements. */
+static bool has_elements(const program_object *program, size_t slot, size_t n)
+{
+    const size_t i = input_of(program, slot);
+    if (i == SIZE_MAX)
+        return true;
+    const gd_program_input *input = gd_program_input_at(program->program, i);
+    size_t size = 1;
+    for (size_t k = 0; k < input->ndim; k++)
+        size *= input->shape[k];
+    return size == n && !input->indices;
+}
+
 /* (slot, starts, ends) of an array; -1 with an exception. */
 static int read_swept(PyObject *triple, const program_object *program, size_t lanes, size_t starts,
                       size_t runs, size_t output, gd_sweep_array *a)
@@ -260,6 +275,10 @@ static int read_swept(PyObject *triple, const program_object *program, size_t la
     size_t n = 1;
     for (int k = 0; k < program->output_ndim[output]; k++)
         n *= (size_t)program->output_shape[output * GD_MAX_AXES + (size_t)k];
+    if (n % lanes != 0 || n == 0 || !has_elements(program, (size_t)slot, n)) {
+        PyErr_SetString(PyExc_ValueError, "arrays of the program have the lanes as last axis");
+        return -1;
+    }
     *a = (gd_sweep_array){.input = input_of(program, (size_t)slot),
                           .size = n / lanes,
                           .real_size = type == NPY_FLOAT32 ? sizeof(float) : sizeof(double)};
@@ -269,6 +288,19 @@ static int read_swept(PyObject *triple, const program_object *program, size_t la
         return -1;
     a->starts = PyArray_DATA(first);
     a->ends = PyArray_DATA(last);
+    return 0;
+}
+
+/* Whether the runs' starts are among those there are, and their steps among the rates. */
+static int check_runs(const gd_sweep *s, size_t starts, PyObject *rates)
+{
+    const size_t rows = rates != Py_None ? (size_t)PyArray_SIZE((PyArrayObject *)rates) / 2 : 0;
+    for (size_t i = 0; i < s->runs; i++)
+        if (s->start[i] < 0 || (uint64_t)s->start[i] >= starts || s->steps[i] < 0 ||
+            (rates != Py_None && (uint64_t)s->steps[i] > rows)) {
+            PyErr_Format(PyExc_ValueError, "run %zu begins at no start, or has no rates", i);
+            return -1;
+        }
     return 0;
 }
 
@@ -315,7 +347,9 @@ static PyObject *sweep(PyObject *module, PyObject *args)
         return NULL;
     s.array_count = (size_t)PyTuple_GET_SIZE(swept);
     s.runs = PyArray_Check(start) ? (size_t)PyArray_SIZE((PyArrayObject *)start) : 0;
-    if (!gd_sweep_may(&self->step) || lanes < 1 || program->output_count != 1 + s.array_count)
+    if (self->step.groups == NULL || !gd_sweep_may(&self->step) || lanes < 1 || starts < 1 ||
+        program->output_count != 1 + s.array_count || program->output_ndim[0] != 1 ||
+        program->output_shape[0] != lanes)
         return PyErr_Format(PyExc_ValueError, "these runs cannot go side by side");
     if (gd_inputs_take(program, &PyTuple_GET_ITEM(arrays, 0), NULL,
                        (size_t)PyTuple_GET_SIZE(arrays), &inputs) < 0)
@@ -332,7 +366,7 @@ static PyObject *sweep(PyObject *module, PyObject *args)
     if (read_runs(&s, start, steps, lr, momentum, facts) < 0)
         goto done;
     s.rates = doubles_of(rates, "rates", 0);
-    if (PyErr_Occurred())
+    if (PyErr_Occurred() || check_runs(&s, (size_t)starts, rates) < 0)
         goto done;
     s.program = program->program;
     s.lanes = (size_t)lanes;

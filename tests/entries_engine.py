@@ -145,6 +145,7 @@ def refused_descents():
     calls = [
         refusal(_core.descend, opt, found.call, args, x, good[:1], [x], limits, None, *room),
         refusal(_core.descend, opt, found.call, args, x, good, [], limits, None, *room),
+        refusal(_core.descend, opt, found.call, args, x, good, [x], (-1, *limits[1:]), None, *room),
         refusal(_core.descend, opt, found.call, args, np.ones(4), good, None, limits, None, *room),
         refusal(_core.descend, opt, found.call, args, x, good, [x], limits, np.ones(3), *room),
         refusal(_core.descend, opt, found.call, args, x, good, [x], limits, None, x, *room[1:]),
@@ -165,12 +166,16 @@ def sweeps():
     opt, facts = gd.SGD(0.1), np.zeros((5, 17))
     swept = ((0, starts, ends),)
     runs = (numbers, counts, own, own, None, 0.0, facts)
+    rated = (numbers, counts, own, own, np.zeros((2, 2)), 0.0, facts)
     short = (numbers, counts[:2], own, own, None, 0.0, facts)
     calls = [
         refusal(_core.sweep, gd.LAMB(), program, (np.zeros(4),), swept, 4, 5, *runs),
         refusal(_core.sweep, opt, program, (np.zeros(4),), (), 4, 5, *runs),
         refusal(_core.sweep, opt, program, (np.zeros(4),), ((0, starts, ends[:2]),), 4, 5, *runs),
         refusal(_core.sweep, opt, program, (np.zeros(4),), swept, 4, 5, *short),
+        refusal(_core.sweep, opt, program, (np.zeros(4),), swept, 3, 5, *runs),
+        refusal(_core.sweep, opt, program, (np.zeros(4),), swept, 4, 4, *runs),
+        refusal(_core.sweep, opt, program, (np.zeros(4),), swept, 4, 5, *rated),
         refusal(_core.may_sweep, None),
     ]
 
