@@ -336,8 +336,7 @@ gd_units gd_array_units(PyArrayObject *array)
                       count > 1 && PyArray_IS_C_CONTIGUOUS(array)};
 }
 
-/* First and one past the last byte that the array touches, whatever its strides. */
-static void extent(PyArrayObject *array, const char **low, const char **high)
+void gd_array_extent(PyArrayObject *array, const char **low, const char **high)
 {
     *low = *high = PyArray_BYTES(array);
     if (PyArray_SIZE(array) == 0)
@@ -355,8 +354,8 @@ static void extent(PyArrayObject *array, const char **low, const char **high)
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name)
 {
     const char *a_low, *a_high, *b_low, *b_high;
-    extent(a, &a_low, &a_high);
-    extent(b, &b_low, &b_high);
+    gd_array_extent(a, &a_low, &a_high);
+    gd_array_extent(b, &b_low, &b_high);
     if (a_high <= b_low || b_high <= a_low || a_low == a_high || b_low == b_high)
         return 0;
     PyErr_Format(PyExc_ValueError,

@@ -43,6 +43,9 @@ PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int 
 /* How the elements of a C- or Fortran-contiguous array fall into units. */
 gd_units gd_array_units(PyArrayObject *array);
 
+/* First and one past the last byte that the array touches, whatever its strides. */
+void gd_array_extent(PyArrayObject *array, const char **low, const char **high);
+
 /* 0 where the two share no byte, else -1 with a ValueError. */
 int gd_array_disjoint(PyArrayObject *a, const char *a_name, PyArrayObject *b, const char *b_name);
 

@@ -21,9 +21,13 @@ typedef struct {
 /* The slot of a captured array, from (slot, array); SIZE_MAX with an exception. */
 static size_t slot_of(PyObject *pair)
 {
-    if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2)
-        return PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0));
-    PyErr_Format(PyExc_TypeError, "a captured array is %R; (slot, array) is wanted", pair);
+    const size_t slot = PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2
+                            ? PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0))
+                            : GD_MAX_SLOTS;
+    if (slot < GD_MAX_SLOTS)
+        return slot;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_TypeError, "a captured array is %R; (slot, array) is wanted", pair);
     return SIZE_MAX;
 }
 
@@ -31,6 +35,36 @@ static bool is_guard(PyObject *guard)
 {
     return PyTuple_Check(guard) && PyTuple_GET_SIZE(guard) == 3 &&
            (PyCell_Check(PyTuple_GET_ITEM(guard, 0)) || PyDict_Check(PyTuple_GET_ITEM(guard, 0)));
+}
+
+/* Whether each output of the program is one of the results, and those that are numbers have no
+ * axes; -1 with an exception. */
+static int check_results(const call_object *self)
+{
+    const size_t outputs = self->program->output_count;
+    char *named = gd_alloc(outputs, 1);
+    bool sound = true;
+    size_t count = 0;
+    if (named == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(named, 0, outputs);
+    for (size_t i = 0; i < self->result_count; i++) {
+        const piece *p = &self->result[i];
+        if (p->kind != AN_ARRAY && p->kind != A_NUMBER)
+            continue;
+        sound = sound && !named[p->slot] &&
+                (p->kind == AN_ARRAY || self->program->output_ndim[p->slot] == 0);
+        named[p->slot] = 1;
+        count++;
+    }
+    gd_free(named);
+    if (sound && count == outputs)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "the results of a call are the outputs of its program, each "
+                                      "once, those without axes as numbers or arrays");
+    return -1;
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -71,7 +105,8 @@ static PyObject *call_new(PyTypeObject *type, PyObject *args, PyObject *keywords
                        ? gd_pieces_read(results, self->program->output_count, true,
                                         &self->result_count)
                        : NULL;
-    if (self->description == NULL || self->result == NULL || PyErr_Occurred())
+    if (self->description == NULL || self->result == NULL || PyErr_Occurred() ||
+        check_results(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -111,11 +146,18 @@ static void call_dealloc(PyObject *object)
 
 /* ---- Comparing ------------------------------------------------------------------------------- */
 
-/* What a call has gathered: borrowed arrays and numbers by slot. */
+/* What a call has gathered by slot: arrays, owned because a comparison of the user's may drop them
+ * from their containers, and numbers. */
 typedef struct {
     PyObject **array;
     double *number;
 } gathered;
+
+static void release(const call_object *self, const gathered *found)
+{
+    for (size_t i = 0; i < self->slots; i++)
+        Py_CLEAR(found->array[i]);
+}
 
 static bool is_array_like(const piece *p, PyObject *value)
 {
@@ -134,20 +176,28 @@ static bool is_array_like(const piece *p, PyObject *value)
 /* 1 where a value is what the piece says, 0 where it is not, -1 with an exception. */
 static int matches(const call_object *self, size_t at, PyObject *value, const gathered *found);
 
+/* The i-th item of a container, new, or NULL where it has gone: comparisons may change it. */
+static PyObject *item_of(const piece *p, PyObject *value, size_t i)
+{
+    if (p->kind == A_DICT)
+        return Py_XNewRef(
+            PyDict_GetItemWithError(value, PyTuple_GET_ITEM(p->object, (Py_ssize_t)i)));
+    return i < (size_t)PySequence_Fast_GET_SIZE(value)
+               ? Py_NewRef(PySequence_Fast_GET_ITEM(value, (Py_ssize_t)i))
+               : NULL;
+}
+
 static int children_match(const call_object *self, size_t at, PyObject *value,
                           const gathered *found)
 {
     const piece *p = &self->argument[at];
     size_t child = at + 1;
     for (size_t i = 0; i < p->count; i++) {
-        PyObject *item;
-        if (p->kind == A_DICT)
-            item = PyDict_GetItemWithError(value, PyTuple_GET_ITEM(p->object, (Py_ssize_t)i));
-        else
-            item = PySequence_Fast_GET_ITEM(value, (Py_ssize_t)i);
+        PyObject *item = item_of(p, value, i);
         if (item == NULL)
             return PyErr_Occurred() ? -1 : 0;
         const int status = matches(self, child, item, found);
+        Py_DECREF(item);
         if (status <= 0)
             return status;
         child = self->argument[child].next;
@@ -160,7 +210,7 @@ static int matches(const call_object *self, size_t at, PyObject *value, const ga
     const piece *p = &self->argument[at];
     switch (p->kind) {
     case AN_ARRAY:
-        found->array[p->slot] = value;
+        Py_XSETREF(found->array[p->slot], Py_NewRef(value));
         return is_array_like(p, value);
     case A_NUMBER:
         if ((PyObject *)Py_TYPE(value) != p->object)
@@ -297,7 +347,8 @@ static int gather(const call_object *self, PyObject *args, const gathered *found
         status = matches(self, 0, args, found);
     for (Py_ssize_t i = 0; status == 1 && i < PyTuple_GET_SIZE(self->captured); i++) {
         PyObject *pair = PyTuple_GET_ITEM(self->captured, i);
-        found->array[PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0))] = PyTuple_GET_ITEM(pair, 1);
+        const size_t slot = PyLong_AsSize_t(PyTuple_GET_ITEM(pair, 0));
+        Py_XSETREF(found->array[slot], Py_NewRef(PyTuple_GET_ITEM(pair, 1)));
     }
     return status;
 }
@@ -363,6 +414,7 @@ int gd_call_inputs(PyObject *call, PyObject *args, gd_inputs *inputs)
     int status = gather(self, args, &found);
     if (status == 1)
         status = take_inputs(self, &found, inputs);
+    release(self, &found);
     if (status == 1)
         inputs->kept = room; /* the inputs point to numbers in it */
     else
@@ -387,6 +439,7 @@ static PyObject *call_call(PyObject *object, PyObject *args)
     stored out = {(PyArrayObject **)(void *)(room + 2 * in + results), room + 2 * in,
                   (void **)(void *)(room + 2 * in + 2 * results)};
     PyObject *result = answer(self, args, &found, &out);
+    release(self, &found);
     for (size_t i = 0; i < results; i++)
         Py_XDECREF(out.array[i]);
     if (room != small)

@@ -25,10 +25,17 @@ static PyArrayObject *array_of(PyObject *value, const char *name, int type, size
     return NULL;
 }
 
-/* The addresses of a list of arrays like the outputs of a program. */
-static int read_outputs(PyObject *list, const program_object *program, void **data)
+/* A list as a tuple, which keeps its arrays alive while the GIL is released; else -1. */
+static int hold(PyObject *list, PyObject **held)
 {
-    if (!PyList_Check(list) || (size_t)PyList_GET_SIZE(list) != program->output_count) {
+    *held = PyList_Check(list) ? PyList_AsTuple(list) : PyTuple_New(0);
+    return *held != NULL ? 0 : -1;
+}
+
+/* The addresses of a tuple of arrays like the outputs of a program. */
+static int read_outputs(PyObject *arrays, const program_object *program, void **data)
+{
+    if ((size_t)PyTuple_GET_SIZE(arrays) != program->output_count) {
         PyErr_SetString(PyExc_ValueError, "outputs: an array for each output is wanted");
         return -1;
     }
@@ -36,7 +43,7 @@ static int read_outputs(PyObject *list, const program_object *program, void **da
         size_t n = 1;
         for (int k = 0; k < program->output_ndim[i]; k++)
             n *= (size_t)program->output_shape[i * GD_MAX_AXES + (size_t)k];
-        PyArrayObject *array = array_of(PyList_GET_ITEM(list, (Py_ssize_t)i), "an output",
+        PyArrayObject *array = array_of(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), "an output",
                                         program->output_type[i], n);
         if (array == NULL)
             return -1;
@@ -45,11 +52,11 @@ static int read_outputs(PyObject *list, const program_object *program, void **da
     return 0;
 }
 
-/* The addresses of a list of arrays like those of the optimizer, with room for `rows` of each. */
-static int read_like(PyObject *list, const char *name, const gd_step *step, size_t rows,
+/* The addresses of a tuple of arrays like those of the optimizer, with room for `rows` of each. */
+static int read_like(PyObject *arrays, const char *name, const gd_step *step, size_t rows,
                      void **data)
 {
-    if (!PyList_Check(list) || (size_t)PyList_GET_SIZE(list) != step->array_count) {
+    if ((size_t)PyTuple_GET_SIZE(arrays) != step->array_count) {
         PyErr_Format(PyExc_ValueError, "%s: an array for each parameter is wanted", name);
         return -1;
     }
@@ -57,7 +64,7 @@ static int read_like(PyObject *list, const char *name, const gd_step *step, size
         const gd_array *a = &step->arrays[i];
         const int type = a->real_size == sizeof(float) ? NPY_FLOAT32 : NPY_FLOAT64;
         PyArrayObject *array =
-            array_of(PyList_GET_ITEM(list, (Py_ssize_t)i), name, type, rows * a->size);
+            array_of(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), name, type, rows * a->size);
         if (array == NULL)
             return -1;
         data[i] = PyArray_DATA(array);
@@ -65,11 +72,9 @@ static int read_like(PyObject *list, const char *name, const gd_step *step, size
     return 0;
 }
 
-/* The doubles of an array; NULL for None, or with an exception. */
+/* The doubles of an array; NULL with an exception. */
 static double *doubles_of(PyObject *value, const char *name, size_t n)
 {
-    if (value == Py_None)
-        return NULL;
     PyArrayObject *array = array_of(value, name, NPY_FLOAT64, n);
     return array != NULL ? PyArray_DATA(array) : NULL;
 }
@@ -100,10 +105,11 @@ static bool look_at_signals(void *context)
     return raised;
 }
 
-/* Whether the program gives a gradient of the type and size of each array that is stepped. */
+/* Whether the program gives a number, and a gradient of the type and size of each array that is
+ * stepped. */
 static int check_arrays(const optimizer *self, const program_object *program)
 {
-    if (program->output_count != 1 + self->step.array_count) {
+    if (program->output_count != 1 + self->step.array_count || program->output_ndim[0] != 0) {
         PyErr_SetString(PyExc_ValueError, "the program gives f and the gradient of each array");
         return -1;
     }
@@ -127,12 +133,67 @@ typedef struct {
     program_object *program;
     gd_inputs inputs;
     void **outputs, **start, **path;
-    PyObject *progress;
+    PyObject *held_outputs, *held_start, *held_path; /* tuples */
+    PyObject *losses, *norms, *lrs, *progress;       /* borrowed */
 } descent_arguments;
+
+static void enter_span(PyObject *array, gd_span *spans, size_t *count)
+{
+    gd_span *span = &spans[(*count)++];
+    gd_array_extent((PyArrayObject *)array, &span->low, &span->high);
+}
+
+static size_t enter_spans(PyObject *tuple, gd_span *spans, size_t count)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++)
+        enter_span(PyTuple_GET_ITEM(tuple, i), spans, &count);
+    return count;
+}
+
+/* Whether an array that a descent reads, a parameter or a state lies in memory that it writes. */
+static bool is_written(const descent_arguments *a, const gd_span *written, size_t count)
+{
+    const optimizer *self = a->self;
+    bool found = false;
+    for (size_t i = 0; i < self->taken_count; i++)
+        found = found || gd_spans_meet(written, count, self->taken[i].low, self->taken[i].high);
+    for (size_t i = 0; i < a->inputs.count; i++)
+        if (a->inputs.array[i] != NULL) {
+            const char *low, *high;
+            gd_array_extent(a->inputs.array[i], &low, &high);
+            found = found || gd_spans_meet(written, count, low, high);
+        }
+    return found;
+}
+
+/* Refuse arrays for the results of a descent that share memory with one another or with what it
+ * reads; -1 with an exception. */
+static int refuse_shared(const descent_arguments *a)
+{
+    enum { MORE = 4 };
+    size_t count = (size_t)(PyTuple_GET_SIZE(a->held_outputs) + PyTuple_GET_SIZE(a->held_path));
+    gd_span *spans = gd_alloc(count + MORE, sizeof *spans);
+    if (spans == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    count = enter_spans(a->held_outputs, spans, 0);
+    count = enter_spans(a->held_path, spans, count);
+    enter_span(a->losses, spans, &count);
+    enter_span(a->norms, spans, &count);
+    enter_span(a->lrs, spans, &count);
+    enter_span(a->progress, spans, &count);
+    count = gd_sort_spans(spans, count);
+    const bool shared = gd_spans_overlap(spans, count) != NULL || is_written(a, spans, count);
+    gd_free(spans);
+    if (shared)
+        PyErr_SetString(PyExc_ValueError, "results of a descent have memory of their own");
+    return shared ? -1 : 0;
+}
 
 /* Set where the descent reads and writes; -1 with an exception. */
 static int read_descent(descent_arguments *a, PyObject *outputs, PyObject *start, PyObject *path,
-                        gd_descent *d)
+                        PyObject *rates, gd_descent *d)
 {
     const gd_step *step = &a->self->step;
     const size_t arrays = step->array_count, rows = d->record > 0 ? d->steps / d->record + 1 : 0;
@@ -143,9 +204,19 @@ static int read_descent(descent_arguments *a, PyObject *outputs, PyObject *start
     }
     a->start = a->outputs + 1 + arrays;
     a->path = a->start + arrays;
-    if (read_outputs(outputs, a->program, a->outputs) < 0 ||
-        (start != Py_None && read_like(start, "start", step, 1, a->start) < 0) ||
-        (rows > 0 && read_like(path, "path", step, rows, a->path) < 0))
+    if (hold(outputs, &a->held_outputs) < 0 || hold(start, &a->held_start) < 0 ||
+        hold(rows > 0 ? path : Py_None, &a->held_path) < 0 ||
+        read_outputs(a->held_outputs, a->program, a->outputs) < 0 ||
+        (start != Py_None && read_like(a->held_start, "start", step, 1, a->start) < 0) ||
+        (rows > 0 && read_like(a->held_path, "path", step, rows, a->path) < 0))
+        return -1;
+    d->momentum_at = momentum_at(step);
+    if (rates != Py_None)
+        d->rates = doubles_of(rates, "rates", 2 * d->steps * step->group_count);
+    d->losses = doubles_of(a->losses, "losses", d->steps + 1);
+    d->norms = d->losses != NULL ? doubles_of(a->norms, "norms", d->steps + 1) : NULL;
+    d->lrs = d->norms != NULL ? doubles_of(a->lrs, "lrs", d->steps) : NULL;
+    if (PyErr_Occurred() || refuse_shared(a) < 0)
         return -1;
     d->outputs = a->outputs;
     d->inputs = a->inputs.data;
@@ -188,8 +259,7 @@ PyDoc_STRVAR(descend_doc,
 
 static PyObject *descend(PyObject *module, PyObject *args)
 {
-    PyObject *opt, *call, *arguments, *params, *outputs, *start, *rates, *losses, *norms, *lrs;
-    PyObject *path, *result = NULL;
+    PyObject *opt, *call, *arguments, *params, *outputs, *start, *rates, *path, *result = NULL;
     descent_arguments a = {.outputs = NULL};
     gd_descent d = {.record = 0};
     Py_ssize_t steps, record, first;
@@ -197,37 +267,32 @@ static PyObject *descend(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O!O!OOO(nnndddd)OOOOOO!", state->optimizer_type, &opt,
                           state->call_type, &call, &PyTuple_Type, &arguments, &params, &outputs,
                           &start, &steps, &record, &first, &d.gtol, &d.ftol, &d.seconds, &d.before,
-                          &rates, &losses, &norms, &lrs, &path, &PyArray_Type, &a.progress))
+                          &rates, &a.losses, &a.norms, &a.lrs, &path, &PyArray_Type, &a.progress))
         return NULL;
     a.self = (optimizer *)opt;
     if (gd_optimizer_refuse_busy(a.self) < 0 ||
         array_of(a.progress, "progress", NPY_INT64, 4) == NULL)
         return NULL;
+    if (a.self->step.groups == NULL)
+        return PyErr_Format(PyExc_ValueError, "the optimizer was not initialised");
     if (steps < 0 || record < 0 || first < 0 || (uint64_t)steps > (1u << 30))
         return PyErr_Format(PyExc_ValueError, "numbers of steps are >= 0");
     d.steps = (size_t)steps;
     d.record = (size_t)record;
     d.first = (size_t)first;
     a.program = gd_call_program(call);
-    const int known = gd_call_inputs(call, arguments, &a.inputs);
-    if (known <= 0)
-        return known < 0 ? NULL : Py_NewRef(Py_False);
-    a.self->busy = true;
+    a.self->busy = true; /* from here on: comparing arguments may run code of the user's */
     const bool first_step = a.self->arrays == NULL, stateless = a.self->state == NULL;
-    if (first_step && gd_optimizer_bind(a.self, params) < 0)
-        goto done;
-    if (check_arrays(a.self, a.program) < 0 ||
-        read_descent(&a, outputs, start, path, &d) < 0)
-        goto done;
-    d.momentum_at = momentum_at(&a.self->step);
-    d.rates = doubles_of(rates, "rates", 2 * d.steps * a.self->step.group_count);
-    d.losses = doubles_of(losses, "losses", d.steps + 1);
-    d.norms = doubles_of(norms, "norms", d.steps + 1);
-    d.lrs = doubles_of(lrs, "lrs", d.steps);
-    if (PyErr_Occurred() || run_descent(&a, &d) < 0)
-        goto done;
-    result = Py_NewRef(Py_True);
-done:
+    const int known = gd_call_inputs(call, arguments, &a.inputs);
+    if (known <= 0) {
+        result = known < 0 ? NULL : Py_NewRef(Py_False);
+    } else if ((first_step ? gd_optimizer_bind(a.self, params)
+                           : gd_optimizer_refuse_others(a.self, params)) == 0 &&
+               check_arrays(a.self, a.program) == 0 &&
+               read_descent(&a, outputs, start, path, rates, &d) == 0 &&
+               run_descent(&a, &d) == 0) {
+        result = Py_NewRef(Py_True);
+    }
     if (first_step && d.done == 0) { /* no step was taken: the optimizer belongs to nobody yet */
         gd_optimizer_unbind(a.self);
         if (stateless)
@@ -235,7 +300,11 @@ done:
     }
     a.self->busy = false;
     gd_free(a.outputs);
-    gd_inputs_release(&a.inputs);
+    Py_XDECREF(a.held_outputs);
+    Py_XDECREF(a.held_start);
+    Py_XDECREF(a.held_path);
+    if (known > 0)
+        gd_inputs_release(&a.inputs);
     return result;
 }
 
@@ -250,17 +319,18 @@ static size_t input_of(const program_object *program, size_t slot)
     return SIZE_MAX;
 }
 
-/* Whether what reads the slot, if anything does, has so many elements. */
-static bool has_elements(const program_object *program, size_t slot, size_t n)
+/* Whether what reads the slot, if anything does, reads so many reals of that size in C order. */
+static bool reads_lanes(const program_object *program, size_t slot, size_t n, size_t real_size)
 {
     const size_t i = input_of(program, slot);
     if (i == SIZE_MAX)
         return true;
     const gd_program_input *input = gd_program_input_at(program->program, i);
     size_t size = 1;
-    for (size_t k = 0; k < input->ndim; k++)
-        size *= input->shape[k];
-    return size == n && !input->indices;
+    for (size_t k = input->ndim; k-- > 0; size *= input->shape[k])
+        if (input->shape[k] > 1 && input->stride[k] != (ptrdiff_t)size)
+            return false;
+    return size == n && input->real_size == real_size && !input->indices;
 }
 
 /* (slot, starts, ends) of an array; -1 with an exception. */
@@ -269,20 +339,26 @@ static int read_swept(PyObject *triple, const program_object *program, size_t la
 {
     Py_ssize_t slot;
     PyObject *from, *to;
-    if (!PyTuple_Check(triple) || !PyArg_ParseTuple(triple, "nOO", &slot, &from, &to))
+    if (!PyTuple_Check(triple)) {
+        PyErr_Format(PyExc_TypeError, "(slot, starts, ends) is wanted, not %R", triple);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(triple, "nOO", &slot, &from, &to))
         return -1;
     const int type = program->output_type[output];
-    size_t n = 1;
+    const size_t real_size = type == NPY_FLOAT32 ? sizeof(float) : sizeof(double);
+    size_t n = 1, room;
     for (int k = 0; k < program->output_ndim[output]; k++)
         n *= (size_t)program->output_shape[output * GD_MAX_AXES + (size_t)k];
-    if (n % lanes != 0 || n == 0 || !has_elements(program, (size_t)slot, n)) {
+    if (n % lanes != 0 || n == 0 || !reads_lanes(program, (size_t)slot, n, real_size)) {
         PyErr_SetString(PyExc_ValueError, "arrays of the program have the lanes as last axis");
         return -1;
     }
     *a = (gd_sweep_array){.input = input_of(program, (size_t)slot),
                           .size = n / lanes,
-                          .real_size = type == NPY_FLOAT32 ? sizeof(float) : sizeof(double)};
-    PyArrayObject *first = array_of(from, "starts", type, starts * a->size);
+                          .real_size = real_size};
+    room = starts > SIZE_MAX / a->size ? SIZE_MAX : starts * a->size;
+    PyArrayObject *first = array_of(from, "starts", type, room);
     PyArrayObject *last = first != NULL ? array_of(to, "ends", type, runs * a->size) : NULL;
     if (last == NULL)
         return -1;
@@ -304,21 +380,36 @@ static int check_runs(const gd_sweep *s, size_t starts, PyObject *rates)
     return 0;
 }
 
-static int read_runs(gd_sweep *s, PyObject *start, PyObject *steps, PyObject *lr,
+/* Starts and steps are copied to `numbers`: what is checked stays what it is while the GIL is
+ * released. */
+static int read_runs(gd_sweep *s, int64_t *numbers, PyObject *start, PyObject *steps, PyObject *lr,
                      PyObject *momentum, PyObject *facts)
 {
     PyArrayObject *starts = array_of(start, "start", NPY_INT64, s->runs);
     PyArrayObject *counts = starts != NULL ? array_of(steps, "steps", NPY_INT64, s->runs) : NULL;
     if (counts == NULL)
         return -1;
-    s->start = PyArray_DATA(starts);
-    s->steps = PyArray_DATA(counts);
+    s->start = memcpy(numbers, PyArray_DATA(starts), s->runs * sizeof *numbers);
+    s->steps = memcpy(numbers + s->runs, PyArray_DATA(counts), s->runs * sizeof *numbers);
     s->lr = doubles_of(lr, "lr", s->runs);
-    s->momentum = doubles_of(momentum, "momentum", s->runs);
-    s->facts = doubles_of(facts, "facts", GD_RUN_FACTS * s->runs);
-    if (s->lr == NULL || s->momentum == NULL || s->facts == NULL)
-        return -1;
-    return 0;
+    s->momentum = s->lr != NULL ? doubles_of(momentum, "momentum", s->runs) : NULL;
+    s->facts = s->momentum != NULL ? doubles_of(facts, "facts", GD_RUN_FACTS * s->runs) : NULL;
+    return s->facts != NULL ? 0 : -1;
+}
+
+/* The runs with copies of the settings, because another thread may give the optimizer others. */
+static int run_sweep(gd_sweep *s, const optimizer *self)
+{
+    gd_step settings = self->step;
+    gd_group group = settings.groups[0];
+    gd_run_status status;
+    settings.groups = &group;
+    s->settings = &settings;
+    s->momentum_at = momentum_at(&settings);
+    Py_BEGIN_ALLOW_THREADS
+    status = gd_sweep_run(s);
+    Py_END_ALLOW_THREADS
+    return gd_program_raise(status);
 }
 
 PyDoc_STRVAR(sweep_doc,
@@ -332,9 +423,9 @@ static PyObject *sweep(PyObject *module, PyObject *args)
     PyObject *result = NULL;
     gd_sweep s = {.lanes = 0};
     gd_sweep_array *array = NULL;
+    int64_t *numbers = NULL;
     gd_inputs inputs;
     Py_ssize_t lanes, starts;
-    bool done = false;
     const gd_module_state *state = PyModule_GetState(module);
     if (!PyArg_ParseTuple(args, "O!O!O!O!nnOOOOOdO", state->optimizer_type, &opt,
                           state->program_type, &object, &PyTuple_Type, &arrays, &PyTuple_Type,
@@ -355,7 +446,8 @@ static PyObject *sweep(PyObject *module, PyObject *args)
                        (size_t)PyTuple_GET_SIZE(arrays), &inputs) < 0)
         return NULL;
     array = gd_alloc(s.array_count, sizeof *array);
-    if (array == NULL) {
+    numbers = gd_alloc(s.runs, 2 * sizeof *numbers);
+    if (array == NULL || numbers == NULL) {
         PyErr_NoMemory();
         goto done;
     }
@@ -363,9 +455,10 @@ static PyObject *sweep(PyObject *module, PyObject *args)
         if (read_swept(PyTuple_GET_ITEM(swept, (Py_ssize_t)i), program, (size_t)lanes,
                        (size_t)starts, s.runs, 1 + i, &array[i]) < 0)
             goto done;
-    if (read_runs(&s, start, steps, lr, momentum, facts) < 0)
+    if (read_runs(&s, numbers, start, steps, lr, momentum, facts) < 0)
         goto done;
-    s.rates = doubles_of(rates, "rates", 0);
+    if (rates != Py_None)
+        s.rates = doubles_of(rates, "rates", 0);
     if (PyErr_Occurred() || check_runs(&s, (size_t)starts, rates) < 0)
         goto done;
     s.program = program->program;
@@ -373,14 +466,11 @@ static PyObject *sweep(PyObject *module, PyObject *args)
     s.inputs = inputs.data;
     s.value_size = program->output_type[0] == NPY_FLOAT32 ? sizeof(float) : sizeof(double);
     s.array = array;
-    s.settings = &self->step;
-    s.momentum_at = momentum_at(&self->step);
-    Py_BEGIN_ALLOW_THREADS
-    done = gd_sweep_run(&s);
-    Py_END_ALLOW_THREADS
-    result = done ? Py_NewRef(Py_None) : PyErr_NoMemory();
+    if (run_sweep(&s, self) == 0)
+        result = Py_NewRef(Py_None);
 done:
     gd_free(array);
+    gd_free(numbers);
     gd_inputs_release(&inputs);
     return result;
 }

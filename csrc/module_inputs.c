@@ -25,7 +25,7 @@ static bool is_native(PyArrayObject *array, const gd_program_input *input)
 static bool has_strides(PyArrayObject *array, const gd_program_input *input)
 {
     const npy_intp size = PyArray_ITEMSIZE(array);
-    for (int i = 0; i < (int)input->ndim; i++)
+    for (int i = 0; i < (int)input->ndim && PyArray_SIZE(array) > 0; i++)
         if (input->shape[i] > 1 && PyArray_STRIDE(array, i) != input->stride[i] * size)
             return false;
     return true;
@@ -119,7 +119,7 @@ int gd_inputs_take(const program_object *self, PyObject *const *arrays, const do
     for (size_t i = 0; i < wanted; i++) {
         const gd_program_input *input = gd_program_input_at(self->program, i);
         PyArrayObject *array = NULL;
-        if (arrays[input->slot] != NULL || numbers == NULL || input->indices) {
+        if (arrays[input->slot] != NULL || numbers == NULL || input->indices || input->ndim > 0) {
             array = input_from(arrays[input->slot], input);
             if (array == NULL) {
                 gd_inputs_release(inputs);

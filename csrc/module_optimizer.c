@@ -69,22 +69,57 @@ static int refuse_other(const gd_path *path, PyArrayObject *array, PyArrayObject
                      (PyObject *)PyArray_DESCR(array), now, (PyObject *)PyArray_DESCR(bound), then);
 }
 
-static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+/* The next array of a walk, which is to be bound; -1 with an exception. */
+static int check_bound(step_walk *at, PyObject *param, const gd_path *path)
 {
-    step_walk *at = context;
-    optimizer *self = at->self;
-    gd_buffer p, g;
+    const optimizer *self = at->self;
+    gd_buffer p;
     if (gd_step_param(param, "params", path, &p) < 0)
         return -1;
     if (at->next >= self->step.array_count)
         return gd_refuse(PyExc_ValueError, "params", path,
                          "is one array more than the %zu of the first step; " BELONGS,
                          self->step.array_count);
-    gd_array *a = &self->step.arrays[at->next];
     PyArrayObject *bound = gd_array_at(self->arrays, at->next);
     PyArrayObject *array = (PyArrayObject *)param;
-    if (!is_bound(a, bound, array))
-        return refuse_other(path, array, bound);
+    return is_bound(&self->step.arrays[at->next], bound, array) ? 0
+                                                                : refuse_other(path, array, bound);
+}
+
+static int refuse_fewer(const step_walk *at)
+{
+    if (at->next == at->self->step.array_count)
+        return 0;
+    return gd_refuse(PyExc_ValueError, "params", NULL,
+                     "holds %zu arrays, not the %zu of the first step; " BELONGS, at->next,
+                     at->self->step.array_count);
+}
+
+static int bound_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+{
+    step_walk *at = context;
+    (void)grad;
+    if (check_bound(at, param, path) < 0)
+        return -1;
+    at->next++;
+    return 0;
+}
+
+int gd_optimizer_refuse_others(optimizer *self, PyObject *params)
+{
+    step_walk at = {self, 0};
+    return gd_walk(params, NULL, bound_leaf, &at) < 0 ? -1 : refuse_fewer(&at);
+}
+
+static int step_leaf(void *context, PyObject *param, PyObject *grad, const gd_path *path)
+{
+    step_walk *at = context;
+    optimizer *self = at->self;
+    gd_buffer g;
+    if (check_bound(at, param, path) < 0)
+        return -1;
+    gd_array *a = &self->step.arrays[at->next];
+    PyArrayObject *array = (PyArrayObject *)param;
     if (gd_step_grad(grad, array, path, &g, &self->numbers[at->next]) < 0)
         return -1;
     const char *bytes = g.data;
@@ -149,10 +184,8 @@ static int run_step(optimizer *self, PyObject *params, PyObject *grads, PyObject
     int status = first ? gd_optimizer_bind(self, params) : 0;
     if (status == 0)
         status = gd_walk(params, grads, step_leaf, &at);
-    if (status == 0 && at.next != self->step.array_count)
-        status = gd_refuse(PyExc_ValueError, "params", NULL,
-                           "holds %zu arrays, not the %zu of the first step; " BELONGS, at.next,
-                           self->step.array_count);
+    if (status == 0)
+        status = refuse_fewer(&at);
     if (status == 0)
         status = take_step(self, params, loss);
     while (at.next > 0)

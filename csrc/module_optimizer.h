@@ -58,6 +58,9 @@ int gd_rates_read(const optimizer *self, PyObject *loss, PyObject **rates);
 /* The loss as a double, from a number or an array of one element; -1 with an exception. */
 int gd_loss_read(PyObject *loss, double *value);
 
+/* Refuse params that are not the bound arrays as they were then: 0, or -1 with an exception. */
+int gd_optimizer_refuse_others(optimizer *self, PyObject *params);
+
 /* The i-th array of a list of arrays, borrowed. */
 PyArrayObject *gd_array_at(PyObject *list, size_t i);
 

@@ -24,7 +24,7 @@ typedef struct {
     npy_intp shape[GD_MAX_AXES], stride[GD_MAX_AXES]; /* strides in bytes */
 } piece;
 
-/* Pieces of a tuple with those of its children. */
+/* Pieces of a tuple with those of its children; cannot fail: too many are refused when read. */
 size_t gd_pieces_count(PyObject *tuple);
 
 /* A new array of the pieces of a tuple, arguments or results, to be freed by gd_free; objects are

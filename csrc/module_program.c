@@ -2,6 +2,9 @@
  * arrays, listed. Python's side (gdcore/autodiff/) knows what the instructions mean; here they are
  * parsed, checked and handed over. */
 #include "module_program.h"
+
+#include <math.h>
+
 #include "threads.h"
 
 /* ---- Parsing a tape -------------------------------------------------------------------------- */
@@ -90,13 +93,17 @@ static gd_instruction *read_list(PyObject *list, gd_pool *pool, size_t *count)
     gd_instruction *instructions = gd_pool_take(pool, *count, sizeof *instructions);
     if (instructions == NULL)
         return (gd_instruction *)(void *)PyErr_NoMemory();
-    for (size_t i = 0; i < *count; i++)
-        if ((size_t)PyList_GET_SIZE(list) != *count ||
-            read_instruction(PyList_GET_ITEM(list, (Py_ssize_t)i), pool, instructions, i) < 0) {
-            if (!PyErr_Occurred())
-                PyErr_SetString(PyExc_ValueError, "the list changed while it was read");
+    for (size_t i = 0; i < *count; i++) {
+        if ((size_t)PyList_GET_SIZE(list) != *count) {
+            PyErr_SetString(PyExc_ValueError, "the list changed while it was read");
             return NULL;
         }
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(list, (Py_ssize_t)i)); /* an __index__ may */
+        const int status = read_instruction(item, pool, instructions, i);
+        Py_DECREF(item);
+        if (status < 0)
+            return NULL;
+    }
     return instructions;
 }
 
@@ -401,21 +408,49 @@ PyType_Spec gd_program_spec = {
 
 /* ---- One instruction, for tests -------------------------------------------------------------- */
 
-static gd_op op_named(const char *name)
-{
-    static const char *const names[GD_OPS] = {
-#define INSTRUCTION(name, ...) #name,
+static const struct {
+    const char *name;
+    int operands;
+} instructions[GD_OPS] = {
+#define MANY 0
+#define INSTRUCTION(name, kind, operands, ...) {#name, operands},
 #include "ops.def"
-    };
+};
+
+/* The elementwise instruction of this name and number of operands; GD_OPS, with an exception. */
+static gd_op find_elementwise(const char *name, Py_ssize_t operands)
+{
     int op = 0;
-    while (op < GD_OPS && strcmp(names[op], name) != 0)
+    while (op < GD_OPS && strcmp(instructions[op].name, name) != 0)
         op++;
-    return (gd_op)op;
+    if (op < GD_OPS && gd_kernels_for(4)->map[op] != NULL && instructions[op].operands == operands)
+        return (gd_op)op;
+    PyErr_Format(PyExc_ValueError, "no elementwise instruction %s of %zd operands", name, operands);
+    return GD_OPS;
 }
 
 PyDoc_STRVAR(elementwise_doc,
              "elementwise(name, operands, params=(), out=None, /)\n--\n\nAn elementwise "
              "instruction on C-contiguous arrays of one shape, as the level in force computes it.");
+
+/* The addresses of operands, all like the first; -1 with an exception. */
+static int read_operands(PyObject *tuple, const void **x)
+{
+    PyArrayObject *first = (PyArrayObject *)PyTuple_GET_ITEM(tuple, 0);
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); k++) {
+        PyArrayObject *operand = (PyArrayObject *)PyTuple_GET_ITEM(tuple, k);
+        if (!PyArray_Check((PyObject *)operand) || !PyArray_ISCARRAY_RO(operand) ||
+            PyArray_SIZE(operand) != PyArray_SIZE(first) ||
+            PyArray_TYPE(operand) != PyArray_TYPE(first) ||
+            (PyArray_TYPE(operand) != NPY_FLOAT32 && PyArray_TYPE(operand) != NPY_FLOAT64)) {
+            PyErr_SetString(PyExc_ValueError,
+                            "operands are C-contiguous reals of one type and size");
+            return -1;
+        }
+        x[k] = PyArray_DATA(operand);
+    }
+    return 0;
+}
 
 static PyObject *elementwise(PyObject *module, PyObject *args)
 {
@@ -427,28 +462,23 @@ static PyObject *elementwise(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "sO!|O!O", &name, &PyTuple_Type, &tuple, &PyTuple_Type, &params,
                           &out))
         return NULL;
-    const gd_op op = op_named(name);
-    const Py_ssize_t count = PyTuple_GET_SIZE(tuple);
-    if (op == GD_OPS || gd_kernels_for(4)->map[op] == NULL || count < 1 || count > GD_MAX_MAPPED)
-        return PyErr_Format(PyExc_ValueError, "no elementwise instruction %s of %zd operands",
-                            name, count);
-    for (Py_ssize_t k = 0; k < count; k++) {
-        PyArrayObject *operand = (PyArrayObject *)PyTuple_GET_ITEM(tuple, k);
-        if (!PyArray_Check((PyObject *)operand) || !PyArray_ISCARRAY_RO(operand) ||
-            PyArray_SIZE(operand) != PyArray_SIZE((PyArrayObject *)PyTuple_GET_ITEM(tuple, 0)) ||
-            (PyArray_TYPE(operand) != NPY_FLOAT32 && PyArray_TYPE(operand) != NPY_FLOAT64))
-            return PyErr_Format(PyExc_ValueError, "operands are C-contiguous reals of one size");
-        x[k] = PyArray_DATA(operand);
-    }
+    const gd_op op = find_elementwise(name, PyTuple_GET_SIZE(tuple));
+    if (op == GD_OPS || read_operands(tuple, x) < 0)
+        return NULL;
     if (params != NULL && PyTuple_GET_SIZE(params) > 0)
         param[0] = PyFloat_AsDouble(PyTuple_GET_ITEM(params, 0));
-    PyArrayObject *first = (PyArrayObject *)PyTuple_GET_ITEM(tuple, 0);
+    if (!PyErr_Occurred() && op == GD_OP_integer_power && !(fabs(param[0]) <= 64))
+        PyErr_SetString(PyExc_ValueError, "the power is no whole number from -64 to 64");
+    if (PyErr_Occurred())
+        return NULL;
+    PyArrayObject *first = (PyArrayObject *)PyTuple_GET_ITEM(tuple, 0), *y;
     int type = PyArray_TYPE(first);
     type = op != GD_OP_cast ? type : type == NPY_FLOAT32 ? NPY_FLOAT64 : NPY_FLOAT32;
-    PyArrayObject *y = out != Py_None ? (PyArrayObject *)Py_NewRef(out)
-                                      : (PyArrayObject *)PyArray_SimpleNew(
-                                            PyArray_NDIM(first), PyArray_DIMS(first), type);
-    if (y != NULL && !PyErr_Occurred())
+    if (out != Py_None)
+        y = gd_array_output(out, "out", type, PyArray_NDIM(first), PyArray_DIMS(first));
+    else
+        y = (PyArrayObject *)PyArray_SimpleNew(PyArray_NDIM(first), PyArray_DIMS(first), type);
+    if (y != NULL)
         gd_kernels_for((size_t)PyArray_ITEMSIZE(y))
             ->map[op]((size_t)PyArray_SIZE(first), x, PyArray_DATA(y), param);
     return (PyObject *)y;

@@ -9,6 +9,8 @@
 
 #include "gd.h"
 
+enum { GD_MAX_SLOTS = 1 << 20 }; /* arrays that a caller numbers */
+
 typedef struct {
     gd_op op;
     size_t real_size; /* of the result: 4 or 8 */

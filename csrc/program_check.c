@@ -17,20 +17,21 @@ static const struct {
 #include "ops.def"
 };
 
-/* Elements of a shape; SIZE_MAX where bytes of doubles would overflow half of memory. */
+/* Elements of a shape; SIZE_MAX where bytes of doubles would overflow half of memory. Of an empty
+ * array the other axes count, because strides are made of them. */
 static size_t elements(size_t ndim, const size_t *shape)
 {
     const size_t most = SIZE_MAX / 4 / sizeof(double);
     size_t size = 1;
-    for (size_t i = 0; i < ndim; i++)
-        if (shape[i] == 0)
-            return 0;
+    bool empty = false;
     for (size_t i = 0; i < ndim; i++) {
-        if (shape[i] > most / size)
+        const size_t n = shape[i] > 0 ? shape[i] : 1;
+        empty = empty || shape[i] == 0;
+        if (n > most / size)
             return SIZE_MAX;
-        size *= shape[i];
+        size *= n;
     }
-    return size;
+    return empty ? 0 : size;
 }
 
 static bool same_shape(const gd_instruction *a, const gd_instruction *b)
@@ -49,11 +50,14 @@ static const char *check_leaf(const gd_instruction *x)
     if (x->op == GD_OP_constant)
         return x->ndim == 0 && x->param_count == 1 ? NULL : "a constant has one number and no axis";
     const size_t wanted = x->op == GD_OP_input ? 1 + x->ndim : 1;
-    if (x->param_count != wanted || !whole(x->param[0], 0, 1e9))
+    const bool empty = elements(x->ndim, x->shape) == 0;
+    if (x->param_count != wanted || !whole(x->param[0], 0, GD_MAX_SLOTS - 1))
         return "a slot, and for reals the stride of each axis, are wanted";
-    for (size_t i = 1; i < wanted; i++)
-        if (!whole(x->param[i], -0x1p52, 0x1p52))
-            return "a stride is no whole number";
+    for (size_t i = 0; i + 1 < wanted && !empty; i++) { /* no address may overflow */
+        const double most = 0x1p52 / (double)x->shape[i];
+        if (x->shape[i] > 1 && !whole(x->param[1 + i], -most, most))
+            return "a stride is no whole number, or leaves the memory that there is";
+    }
     if (x->op == GD_OP_indices && (x->ndim != 1 || x->real_size != sizeof(int64_t)))
         return "indices have one axis and 8 bytes";
     return NULL;

@@ -204,7 +204,8 @@ static void slice_view(const gd_node *of, gd_node *node)
 {
     for (size_t i = 0; i < node->ndim && node->size > 0; i++) {
         node->view.offset += (ptrdiff_t)node->param[i] * of->view.stride[i];
-        node->view.stride[i] = of->view.stride[i] * (ptrdiff_t)node->param[node->ndim + i];
+        if (node->shape[i] > 1) /* else any step will do, and a huge one overflows */
+            node->view.stride[i] = of->view.stride[i] * (ptrdiff_t)node->param[node->ndim + i];
     }
 }
 
@@ -335,8 +336,9 @@ static size_t make_node(maker *m, const gd_instruction *x, const size_t *made)
         return node.operand[0];
     if (is_view(node.op))
         return make_view(m, &node);
-    for (size_t i = 0; node.op == GD_OP_input && i < node.ndim; i++)
-        node.view.stride[i] = (ptrdiff_t)node.param[1 + i];
+    for (size_t i = 0; node.op == GD_OP_input && node.size > 0 && i < node.ndim; i++)
+        if (node.shape[i] > 1)
+            node.view.stride[i] = (ptrdiff_t)node.param[1 + i];
     const int64_t other = without_factor(m, &node), folded = fold(m, &node);
     return folded >= 0 ? (size_t)folded : other >= 0 ? (size_t)other : enter(m, &node);
 }

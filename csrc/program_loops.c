@@ -199,7 +199,8 @@ static void run_embed(const gd_run *run, const gd_node *node)
     memset(y, 0, node->size * node->real_size);
     for (size_t i = 0; i < node->ndim && of->size > 0; i++) {
         start += (ptrdiff_t)node->param[i] * node->view.stride[i];
-        stride[i] = (ptrdiff_t)node->param[node->ndim + i] * node->view.stride[i];
+        if (of->shape[i] > 1)
+            stride[i] = (ptrdiff_t)node->param[node->ndim + i] * node->view.stride[i];
     }
     gd_copy_strided(node->real_size, node->ndim, of->shape, gd_address_of(run, of),
                     of->view.stride, y + start * (ptrdiff_t)node->real_size, stride);
@@ -217,12 +218,17 @@ static void run_concatenate(const gd_run *run, const gd_node *node)
     }
 }
 
-static bool in_range(const int64_t *index, size_t count, size_t length)
+/* Positions copied to `room`, so that a thread that writes to the caller's array meanwhile cannot
+ * change them after the look; NULL where one is not within [0, length). */
+static const int64_t *read_indices(const gd_run *run, const gd_node *indices, size_t length,
+                                   char *room)
 {
-    for (size_t i = 0; i < count; i++)
+    int64_t *index = (void *)room;
+    memcpy(index, gd_address_of(run, indices), indices->size * sizeof *index);
+    for (size_t i = 0; i < indices->size; i++)
         if (index[i] < 0 || (uint64_t)index[i] >= length)
-            return false;
-    return true;
+            return NULL;
+    return index;
 }
 
 /* y[o][i][...] = x[o][index[i]][...], or with `back` y[o][index[i]][...] += x[o][i][...]. */
@@ -230,14 +236,16 @@ static gd_run_status run_gather(const gd_run *run, const gd_node *node, bool bac
 {
     const gd_kernels *kernels = gd_kernels_for(node->real_size);
     const gd_node *of = operand_of(run, node, 0), *indices = operand_of(run, node, 1);
-    const int64_t *index = (const void *)gd_address_of(run, indices);
     const size_t axis = (size_t)node->param[0], count = indices->size;
     const size_t length = back ? node->shape[axis] : of->shape[axis];
+    const int64_t *index = read_indices(run, indices, length, run->scratch);
     size_t outer = 1, inner = node->real_size;
+    if (index == NULL)
+        return GD_RUN_BAD_INDEX;
+    if (node->size == 0)
+        return GD_RUN_DONE;
     for (size_t i = 0; i < node->ndim; i++)
         *(i < axis ? &outer : &inner) *= i != axis ? node->shape[i] : 1;
-    if (!in_range(index, count, length))
-        return GD_RUN_BAD_INDEX;
     const char *x = gd_address_of(run, of);
     char *y = gd_address_of(run, node);
     if (back)
@@ -256,6 +264,11 @@ static gd_run_status run_gather(const gd_run *run, const gd_node *node, bool bac
 }
 
 /* ---- Rows of the activations and losses ------------------------------------------------------ */
+
+static size_t whole_lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
 
 static void rows_of(const gd_node *node, size_t *rows, size_t *width)
 {
@@ -286,7 +299,10 @@ static gd_run_status run_loss(const gd_run *run, const gd_node *node)
     char *y = gd_address_of(run, node);
     size_t rows, width;
     rows_of(pred, &rows, &width);
-    if (gd_loss_rows[row].kind == GD_SPARSE && !in_range(t, target->size, width))
+    if (gd_loss_rows[row].kind == GD_SPARSE)
+        t = read_indices(run, target, width,
+                         run->scratch + whole_lines(pred->size * node->real_size));
+    if (t == NULL)
         return GD_RUN_BAD_INDEX;
     const bool grad = node->op == GD_OP_loss_grad;
     gd_kernels_for(node->real_size)
@@ -318,7 +334,7 @@ static bool lies_in_order(const gd_matrix *m)
 /* Bytes of b in C order, where it does not lie so. */
 static size_t packed_bytes(const gd_matrix *b, size_t real_size)
 {
-    return lies_in_order(b) ? 0 : (b->rows * b->columns * real_size + 63) / 64 * 64;
+    return lies_in_order(b) ? 0 : whole_lines(b->rows * b->columns * real_size);
 }
 
 /* y = a b of one pair of matrices. Long products follow the chunk rule (gradient.c), which takes
@@ -385,7 +401,10 @@ size_t gd_node_scratch(const gd_program *program, gd_step_plan *step)
         return packed_bytes(&b, size) + room;
     }
     if (node->op == GD_OP_loss || node->op == GD_OP_loss_grad)
-        return program->graph.node[node->operand[1]].size * size;
+        return whole_lines(program->graph.node[node->operand[1]].size * size) +
+               of->size * sizeof(int64_t);
+    if (node->op == GD_OP_gather || node->op == GD_OP_scatter)
+        return program->graph.node[node->operand[1]].size * sizeof(int64_t);
     if (node->op == GD_OP_sum || node->op == GD_OP_prod || node->op == GD_OP_max ||
         node->op == GD_OP_min) {
         const reduction r = plan_reduction(node, of);

@@ -32,6 +32,7 @@ typedef struct {
     worker *workers;
     size_t blocks;
     atomic_size_t next;
+    atomic_int status; /* the last that is not GD_RUN_DONE */
 } sweep_run;
 
 bool gd_sweep_may(const gd_step *settings)
@@ -324,7 +325,7 @@ static void turn(worker *w)
     w->outputs[0] = w->loss;
 }
 
-static void run_block(const gd_sweep *s, worker *w, size_t first, size_t count)
+static gd_run_status run_block(const gd_sweep *s, worker *w, size_t first, size_t count)
 {
     const gd_kernels *kernels = gd_kernels_for(s->value_size);
     size_t lost = 0;
@@ -332,7 +333,9 @@ static void run_block(const gd_sweep *s, worker *w, size_t first, size_t count)
     begin_block(s, w, first, count);
     for (size_t k = 0;; k++) {
         bool ends = false;
-        gd_run_once(w->run, w->inputs, w->outputs);
+        const gd_run_status status = gd_run_once(w->run, w->inputs, w->outputs);
+        if (status != GD_RUN_DONE)
+            return status;
         find_norms(s, w);
         if (k == 0)
             note_first(s, w);
@@ -349,7 +352,7 @@ static void run_block(const gd_sweep *s, worker *w, size_t first, size_t count)
         if (ends || going + lost != s->lanes) {
             lost = end_runs(s, w, first, count, k);
             if (all_done(w, count))
-                return;
+                return GD_RUN_DONE;
         }
         take_step(s, w, k);
         turn(w);
@@ -363,7 +366,12 @@ static void sweep_task(void *context, size_t index)
     for (size_t i = atomic_fetch_add(&r->next, 1); i < r->blocks;
          i = atomic_fetch_add(&r->next, 1)) {
         const size_t first = i * s->lanes, left = s->runs - first;
-        run_block(s, &r->workers[index], first, left < s->lanes ? left : s->lanes);
+        const gd_run_status status =
+            run_block(s, &r->workers[index], first, left < s->lanes ? left : s->lanes);
+        if (status != GD_RUN_DONE) {
+            atomic_store(&r->status, (int)status);
+            return;
+        }
     }
 }
 
@@ -434,7 +442,7 @@ static bool open_worker(const gd_sweep *s, gd_pool *pool, worker *w)
            w->groups != NULL && w->arrays != NULL && w->run != NULL;
 }
 
-bool gd_sweep_run(const gd_sweep *s)
+gd_run_status gd_sweep_run(const gd_sweep *s)
 {
     sweep_run r = {.sweep = s, .blocks = (s->runs + s->lanes - 1) / s->lanes};
     const size_t most = gd_threads_get(), threads = r.blocks < most ? r.blocks : most;
@@ -448,5 +456,5 @@ bool gd_sweep_run(const gd_sweep *s)
     for (size_t i = 0; r.workers != NULL && i < threads; i++)
         gd_run_close(r.workers[i].run);
     gd_pool_free(&pool);
-    return done;
+    return done ? (gd_run_status)atomic_load(&r.status) : GD_RUN_NO_MEMORY;
 }

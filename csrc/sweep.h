@@ -56,7 +56,7 @@ typedef struct {
  * no other element. */
 bool gd_sweep_may(const gd_step *settings);
 
-/* Run them all; false: memory is short, and nothing was done. */
-bool gd_sweep_run(const gd_sweep *sweep);
+/* Run them all, or say what kept the program from it; facts and ends mean nothing then. */
+gd_run_status gd_sweep_run(const gd_sweep *sweep);
 
 #endif
