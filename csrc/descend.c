@@ -57,6 +57,7 @@ static bool has_moved(const gd_descent *d)
 static bool look(gd_descent *d, size_t k)
 {
     const size_t number = d->first + k;
+    d->losses[k] = d->norms[k] = NAN;
     d->status = gd_run_once(d->run, d->inputs, d->outputs);
     if (d->status != GD_RUN_DONE)
         return false;
@@ -119,11 +120,11 @@ void gd_descend(gd_descent *d)
         d->step->loss = d->losses[d->done];
         gd_optimizer_step(d->step);
         d->lrs[d->done] = d->step->groups[0].hyper[0];
-        if (!look(d, d->done + 1)) {
+        d->done++; /* the step is taken, whatever becomes of the look */
+        if (!look(d, d->done)) {
             d->end = GD_END_INTERRUPT;
             return;
         }
-        d->done++;
         const double time = watch ? now() : polled;
         if (watch && time - begun >= d->seconds && !is_end(d)) {
             d->end = GD_END_SECONDS;

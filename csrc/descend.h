@@ -42,7 +42,7 @@ typedef struct {
 } gd_descent;
 
 /* Descend until something ends it. The point is where `done` steps led to; losses, norms and
- * outputs are of that point. Allocates nothing. */
+ * outputs are of that point, NaN where the program failed there. Allocates nothing. */
 void gd_descend(gd_descent *descent);
 
 /* The norm of the gradients of all arrays that are not frozen. */

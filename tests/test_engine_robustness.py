@@ -322,6 +322,33 @@ def test_lists_may_be_emptied_meanwhile():
     assert given["progress"][1] == 200
 
 
+def test_a_descent_that_lacks_memory_counts_the_steps_that_it_took():
+    testcapi = pytest.importorskip("_testcapi")
+    rows = np.ones((2, 5000))
+    x0 = np.full((5000, 1), 0.01)
+    x = x0.copy()
+    _, found = made(lambda x: np.sum((rows @ x) ** 2), x)
+    failed = set()
+    for failing in range(40):
+        np.copyto(x, x0)
+        other = {"x": x, "call": found.call, "params": x, "args": ((x,), {}), "start": None}
+        outputs, limits = [np.zeros(()), np.zeros_like(x)], (3, 0, 0, *[math.nan] * 4)
+        given = descent(steps=3, outputs=outputs, limits=limits, path=[], **other)
+        args, optimizer = list(given.values()), given["optimizer"]
+        testcapi.set_nomemory(failing, failing + 1)
+        try:
+            _core.descend(*args)
+        except MemoryError:
+            failed.add(optimizer.t)
+        finally:
+            testcapi.remove_mem_hooks()
+        steps = int(given["progress"][1])
+        assert optimizer.t == steps
+        assert (optimizer._state() is not None) == (steps > 0)
+        assert (x != x0).any() == (steps > 0)
+    assert {0, 1, 2} <= failed
+
+
 # ---- Sweeps --------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 LOGS = Path("build/sanitizer-logs")
 # Only blocks that nothing points to; what hangs on a leaked object of the interpreter is its own.
 LEAK = re.compile(r"^Direct leak of .*\n(?:\s+#\d+ .*\n)+", re.MULTILINE)
-# What is no warning: of an allocation that fails by itself (a test asks for 2**50 bytes) there is one.
+# What is no warning: there is one where a test asks for 2**50 bytes and is refused.
 ERROR = re.compile(r"ERROR: (?!LeakSanitizer)|runtime error:")
 ALLOCATOR = re.compile(r"\b((__interceptor_)?(malloc|calloc|realloc)|_?PyMem_\w+)\b")
 
