@@ -20,6 +20,7 @@ plt = pytest.importorskip("matplotlib.pyplot", reason="the pictures need Matplot
 @pytest.fixture(autouse=True)
 def figures():
     """Figures and settings are as before: a picture makes at most the figure that it returns."""
+    plt.close("all")  # those of tests that ran before in this process
     settings = dict(plt.rcParams)
     yield plt.get_fignums
     plt.close("all")

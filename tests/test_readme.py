@@ -44,6 +44,7 @@ def test_the_examples_run_and_do_what_they_say(root, capsys):
     assert all(word in printed for word in ("converged", "exploding", "oscillating"))
     exec(settings, namespace)
     assert namespace["opt"].t == 1
+    sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
