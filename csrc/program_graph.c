@@ -10,7 +10,6 @@
 typedef struct {
     gd_graph *graph;
     gd_pool *pool;
-    size_t room;      /* nodes */
     int64_t *bucket;  /* hash table: the last node of each hash, then `next` */
     int64_t *next;
     size_t buckets;   /* a power of two */
@@ -362,7 +361,6 @@ static size_t mark(const gd_instruction *list, size_t count, const size_t *outpu
 
 static bool open_maker(maker *m, size_t room)
 {
-    m->room = room;
     m->buckets = 16;
     while (m->buckets < room)
         m->buckets *= 2;
