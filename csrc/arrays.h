@@ -20,6 +20,7 @@
 #include <numpy/arrayobject.h>
 #include <numpy/ufuncobject.h>
 
+#include "gather.h"
 #include "gd.h"
 
 enum gd_layout {
@@ -39,6 +40,9 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
 /* An array to be written: exactly `type`, exactly this shape, C-contiguous, aligned, writeable. */
 PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int ndim,
                                const npy_intp *shape);
+
+/* The rows of an array of one or two axes of any integer or real type. */
+int gd_array_source(PyObject *value, const char *name, gd_source *source);
 
 /* How the elements of a C- or Fortran-contiguous array fall into units. */
 gd_units gd_array_units(PyArrayObject *array);

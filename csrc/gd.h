@@ -204,6 +204,28 @@ typedef struct {
     bool (*moved)(size_t n, size_t stride, const void *x, const void *start);
 } gd_watch_kernels;
 
+/* What stages of networks need beside these families, see layers.inc. stats of rows: mean and
+ * 1 / deviation of each; of columns: all means, then all 1 / deviations. */
+typedef struct {
+    void (*dropout_mask)(size_t n, const uint32_t *bits, uint32_t threshold, double scale,
+                         void *mask);
+    void (*layer_norm)(size_t rows, size_t width, const void *x, const void *scale,
+                     const void *shift, double epsilon, void *y, void *stats);
+    void (*layer_norm_back)(size_t rows, size_t width, const void *dy, const void *x,
+                          const void *stats, const void *scale, void *terms, void *dx);
+    void (*layer_norm_terms)(size_t rows, size_t width, const void *dy, const void *x,
+                           const void *stats, void *terms);
+    void (*column_norm)(size_t rows, size_t width, const void *x, const void *stats,
+                        const void *scale, const void *shift, void *y);
+    void (*column_norm_terms)(size_t rows, size_t width, const void *dy, const void *x,
+                              const void *stats, void *terms);
+    void (*column_norm_grad)(size_t rows, size_t width, const void *dy, const void *x,
+                             const void *stats, const void *scale, const double *first,
+                             const double *second, void *dx);
+    void (*count_units)(size_t n, const void *y, double low, double high, uint64_t *count);
+    void (*penalise)(size_t n, const void *p, double l1, double l2, void *g);
+} gd_layer_kernels;
+
 /* Matrix products: see linear.h for the contracts. */
 struct gd_linear_kernels;
 
@@ -220,6 +242,7 @@ typedef struct {
     const struct gd_linear_kernels *linear;
     gd_math_fn *math[GD_MATHS];
     gd_watch_kernels watch;
+    gd_layer_kernels layer;
     gd_map_fn *map[GD_OPS]; /* NULL where an instruction is not of kind MAP */
 } gd_kernels;
 

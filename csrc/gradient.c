@@ -8,10 +8,6 @@
 #include "threads.h"
 
 enum {
-    MAX_SLICES = 8,
-    SLICE_BYTES = 8 << 20,   /* of all slices together */
-    BLOCK_ELEMENTS = 4096,   /* of X^T d that stay in L1 between product and sum */
-    BLOCK_ROWS = 12,         /* the tallest tile */
     PAYING_WORK = 1 << 20,   /* multiply-adds that a second thread needs to pay */
     ROW_WORK = 64,           /* what a row costs beside them */
 };
@@ -82,6 +78,19 @@ void gd_operand_pack(const struct gd_linear_kernels *linear, const gd_operand *o
         linear->pack(&rest, 0, operand->tail, operand->tail_stride);
 }
 
+gd_operand gd_operand_transpose(const struct gd_linear_kernels *linear, const void *w,
+                                size_t inputs, size_t outputs, gd_room *room, size_t real_size)
+{
+    const size_t whole = inputs - inputs % linear->lanes;
+    const size_t stride = inputs == whole ? inputs : whole + linear->lanes;
+    const gd_matrix source = {w, outputs, inputs, 1, (ptrdiff_t)outputs};
+    void *const packed = gd_room_take(room, outputs, stride * real_size);
+    if (!packed)
+        return (gd_operand){0};
+    linear->pack(&source, 0, packed, stride);
+    return (gd_operand){packed, gd_at_out(packed, whole, real_size), inputs, stride, stride};
+}
+
 size_t gd_threads_for(size_t rows, size_t inputs, size_t outputs)
 {
     const double work = (double)rows * ((double)inputs * (double)outputs + ROW_WORK);
@@ -137,8 +146,8 @@ static void add_product(const gd_run *run, const gd_chunk *chunk, const gd_matri
                         const gd_operand *d, size_t from, size_t to, double *sums)
 {
     const gd_gradient *const g = run->gradient;
-    const size_t fit = BLOCK_ELEMENTS / g->outputs / BLOCK_ROWS * BLOCK_ROWS;
-    const size_t step = run->direct ? to - from : fit > 0 ? fit : BLOCK_ROWS;
+    const size_t fit = GD_PRODUCT_BLOCK / g->outputs / GD_PRODUCT_ROWS * GD_PRODUCT_ROWS;
+    const size_t step = run->direct ? to - from : fit > 0 ? fit : GD_PRODUCT_ROWS;
     for (size_t j = from; j < to; j += step) {
         const size_t count = to - j < step ? to - j : step;
         const ptrdiff_t offset = (ptrdiff_t)j * x->column_stride * (ptrdiff_t)g->real_size;
@@ -264,7 +273,7 @@ static void finish(const gd_run *run)
 {
     const gd_gradient *const g = run->gradient;
     const size_t n = run->slice_size;
-    for (size_t h = MAX_SLICES / 2; h > 0; h /= 2)
+    for (size_t h = GD_MAX_SLICES / 2; h > 0; h /= 2)
         for (size_t s = 0; s < h && s + h < run->slices; s++)
             for (size_t i = 0; i < n; i++)
                 run->sums[s * n + i] += run->sums[(s + h) * n + i];
@@ -303,7 +312,7 @@ static gd_chunk plan_chunk(const gd_run *run, gd_room *room)
 static void plan(gd_run *run, gd_room *room)
 {
     const gd_gradient *const g = run->gradient;
-    const size_t block_rows = BLOCK_ROWS + BLOCK_ELEMENTS / (g->outputs + 1);
+    const size_t block_rows = GD_PRODUCT_ROWS + GD_PRODUCT_BLOCK / (g->outputs + 1);
     gd_chunk shared;
     run->sums = gd_room_take(room, run->slices, run->slice_size * sizeof(double));
     run->chunk = gd_room_take(room, run->tasks, sizeof(gd_chunk));
@@ -328,8 +337,8 @@ static bool measure(gd_run *run)
         __builtin_mul_overflow(params, 2 * sizeof(double), &bytes))
         return false;
     run->chunks = g->x.rows / GD_CHUNK + (g->x.rows % GD_CHUNK != 0);
-    run->slices = run->chunks < MAX_SLICES ? run->chunks : MAX_SLICES;
-    if (run->slices == 0 || params > SLICE_BYTES / sizeof(double) / run->slices)
+    run->slices = run->chunks < GD_MAX_SLICES ? run->chunks : GD_MAX_SLICES;
+    if (run->slices == 0 || params > GD_SLICE_BYTES / sizeof(double) / run->slices)
         run->slices = 1;
     run->direct = run->chunks == 1 && g->outputs > GD_NARROW && g->divisor == 1;
     run->slice_size = SLICE_BIAS + (run->direct ? g->outputs : params);

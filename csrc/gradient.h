@@ -6,6 +6,13 @@
 
 #include "linear.h"
 
+enum {
+    GD_MAX_SLICES = 8,
+    GD_SLICE_BYTES = 8 << 20, /* of all slices together */
+    GD_PRODUCT_BLOCK = 4096,  /* elements of X^T d that stay in L1 between product and sum */
+    GD_PRODUCT_ROWS = 12,     /* the tallest tile */
+};
+
 /* ---- Scratch memory of one call: sizes first, then one allocation, then the same again ------ */
 
 typedef struct {
@@ -46,6 +53,11 @@ gd_operand gd_operand_plan(const struct gd_linear_kernels *linear, const void *w
 /* Fill the operand's tail. */
 void gd_operand_pack(const struct gd_linear_kernels *linear, const gd_operand *operand,
                      size_t rows, size_t real_size);
+
+/* W^T in whole vectors, zeros behind; what lies beyond the last whole vector is the tail. Takes its
+ * room, and is filled where that is open. */
+gd_operand gd_operand_transpose(const struct gd_linear_kernels *linear, const void *w,
+                                size_t inputs, size_t outputs, gd_room *room, size_t real_size);
 
 /* Threads that pay for so many rows of so many multiply-adds. */
 size_t gd_threads_for(size_t rows, size_t inputs, size_t outputs);

@@ -173,20 +173,6 @@ static void make_d(const gd_gradient *gradient, const gd_chunk *chunk, const gd_
     }
 }
 
-/* W^T in whole vectors, zeros behind; what lies beyond the last whole vector is the tail. */
-static gd_operand transpose(const struct gd_linear_kernels *linear, const void *w, size_t inputs,
-                            size_t outputs, gd_room *room, size_t real_size)
-{
-    const size_t whole = inputs - inputs % linear->lanes;
-    const size_t stride = inputs == whole ? inputs : whole + linear->lanes;
-    const gd_matrix source = {w, outputs, inputs, 1, (ptrdiff_t)outputs};
-    void *const packed = gd_room_take(room, outputs, stride * real_size);
-    if (!packed)
-        return (gd_operand){0};
-    linear->pack(&source, 0, packed, stride);
-    return (gd_operand){packed, gd_at_out(packed, whole, real_size), inputs, stride, stride};
-}
-
 bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const void *w,
                    size_t outputs, const void *y, const void *z, const gd_function *activation,
                    void *dx, void *dw, void *db)
@@ -206,11 +192,11 @@ bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const v
         return true;
     }
     if (dx) {
-        transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
+        gd_operand_transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
         if (!gd_room_open(&room))
             goto done;
         b.w_transposed =
-            transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
+            gd_operand_transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
     }
     done = gd_gradient_run(&gradient);
 done:

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "module_program.h"
+#include "module_network.h"
 #include "threads.h"
 
 /* ---- Level and threads ----------------------------------------------------------------------- */
@@ -155,6 +155,17 @@ static int add_programs(PyObject *module, gd_module_state *state)
                : 0;
 }
 
+static int add_networks(PyObject *module, gd_module_state *state)
+{
+    state->network_type = PyType_FromModuleAndSpec(module, &gd_network_spec, NULL);
+    state->trainer_type = PyType_FromModuleAndSpec(module, &gd_trainer_spec, NULL);
+    return state->network_type == NULL || state->trainer_type == NULL ||
+                   PyModule_AddObjectRef(module, "Network", state->network_type) < 0 ||
+                   PyModule_AddObjectRef(module, "Trainer", state->trainer_type) < 0
+               ? -1
+               : 0;
+}
+
 static int add_nonfinite_error(PyObject *module, gd_module_state *state)
 {
     state->nonfinite_error = PyErr_NewExceptionWithDoc(
@@ -197,12 +208,14 @@ static int module_exec(PyObject *module)
     gd_set_allocator(PyMem_RawMalloc, PyMem_RawFree);
     gd_threads_init();
     return add_exit_function() < 0 || add_optimizer(module, state) < 0 ||
-                   add_programs(module, state) < 0 || add_nonfinite_error(module, state) < 0 ||
+                   add_programs(module, state) < 0 || add_networks(module, state) < 0 ||
+                   add_nonfinite_error(module, state) < 0 ||
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_constraint_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_program_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_descent_methods) < 0 ||
+                   PyModule_AddFunctions(module, gd_train_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0
                ? -1
                : 0;
@@ -214,6 +227,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->optimizer_type);
     Py_VISIT(state->program_type);
     Py_VISIT(state->call_type);
+    Py_VISIT(state->network_type);
+    Py_VISIT(state->trainer_type);
     Py_VISIT(state->nonfinite_error);
     return 0;
 }
@@ -224,6 +239,8 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->optimizer_type);
     Py_CLEAR(state->program_type);
     Py_CLEAR(state->call_type);
+    Py_CLEAR(state->network_type);
+    Py_CLEAR(state->trainer_type);
     Py_CLEAR(state->nonfinite_error);
     return 0;
 }

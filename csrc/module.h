@@ -8,7 +8,7 @@
 
 typedef struct {
     PyObject *optimizer_type;
-    PyObject *program_type, *call_type;
+    PyObject *program_type, *call_type, *network_type, *trainer_type;
     PyObject *nonfinite_error;
 } gd_module_state;
 

@@ -74,6 +74,7 @@ typedef enum {
     GD_RUN_DONE,
     GD_RUN_NO_MEMORY, /* in a long matrix product, which takes some of its own */
     GD_RUN_BAD_INDEX, /* indices outside the axis */
+    GD_RUN_STOPPED,   /* of passes through a network: the caller's poll said so */
 } gd_run_status;
 
 /* Compute the outputs, C-contiguous, from the inputs, which they do not overlap. */

@@ -1,0 +1,499 @@
+/* module_train.c: training from Python. A trainer is one fit: network, data, optimizer, and where
+ * it stands; each run trains for a number of batches with the GIL released. What the arguments mean
+ * stands in gdcore/_trainer.py. */
+#include <math.h>
+#include <stdatomic.h>
+
+#include "module_network.h"
+#include "module_optimizer.h"
+#include "threads.h"
+#include "train.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *network, *arguments, *params, *grads; /* what is borrowed, kept */
+    optimizer *opt; /* NULL: the caller steps */
+    given g;
+    gd_fit fit;
+    gd_place place;
+    gd_watch watch;
+    void **grad;
+    void *memory;
+    bool busy;
+} trainer;
+
+/* ---- A trainer's life ------------------------------------------------------------------------ */
+
+/* (batch, batches, shuffle, skip, statistics, key, key, threads). */
+static int read_settings(PyObject *settings, trainer *self, Py_ssize_t *threads)
+{
+    Py_ssize_t batch, batches;
+    int shuffle, skip, statistics;
+    unsigned long long first, second;
+    gd_fit *fit = &self->fit;
+    if (!PyArg_ParseTuple(settings, "nnpppKKn", &batch, &batches, &shuffle, &skip, &statistics,
+                          &first, &second, threads))
+        return -1;
+    const size_t rows = self->g.data.rows, size = (size_t)batch;
+    if (batch < 1 || batches < 1 || size > rows || (size_t)(batches - 1) > (rows - 1) / size ||
+        !self->g.has_objective) {
+        PyErr_SetString(PyExc_ValueError, "batches of one row or more, within the data, are wanted");
+        return -1;
+    }
+    *fit = (gd_fit){
+        .network = &self->g.network, .param = self->g.param, .buffer = self->g.buffer,
+        .grad = self->grad, .rows = rows, .batch = size, .batches = (size_t)batches,
+        .shuffle = shuffle, .skip = skip, .sums = self->g.objective.sum,
+        .key = {{first, second}},
+        .often = statistics ? gd_fit_often(&self->g.network, size) : 0,
+    };
+    return 0;
+}
+
+/* Room for an order, the good weights, the weights before a step; and the pass. */
+static int open_memory(trainer *self, size_t threads)
+{
+    gd_fit *fit = &self->fit;
+    const size_t kept = (gd_fit_bytes(fit->network) + 63) / 64 * 64;
+    const size_t table = fit->shuffle && fit->rows <= GD_ORDER_TABLE ? fit->rows : 0;
+    self->memory = gd_alloc(2 * kept + table * sizeof *fit->table, 1);
+    const gd_pass_settings settings = {
+        .network = fit->network, .param = fit->param, .buffer = fit->buffer,
+        .objective = &self->g.objective, .data = &self->g.data, .batch = fit->batch,
+        .training = true, .grad = fit->grad, .watch = &self->watch, .threads = threads,
+    };
+    fit->pass = self->memory != NULL ? gd_pass_open(&settings) : NULL;
+    if (fit->pass == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    fit->good = self->memory;
+    fit->before = fit->good + kept;
+    fit->table = (uint32_t *)(void *)(fit->before + kept);
+    self->place = (gd_place){.lowest = INFINITY};
+    return 0;
+}
+
+static int open_trainer(trainer *self, PyObject *settings)
+{
+    Py_ssize_t threads;
+    const gd_network *n = &self->g.network;
+    self->grad = gd_alloc(n->param_count, sizeof *self->grad);
+    if (self->grad == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (gd_given_arrays(self->grads, "grads", n->real_size, n->param_size, n->param_count,
+                        self->grad) < 0 ||
+        read_settings(settings, self, &threads) < 0)
+        return -1;
+    PyObject *kept = PyList_AsTuple(self->grads);
+    if (kept == NULL)
+        return -1;
+    Py_SETREF(self->grads, kept);
+    return open_memory(self, threads > 0 ? (size_t)threads : gd_threads_get());
+}
+
+static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *network, *arguments, *opt, *params, *grads, *settings;
+    const gd_module_state *state = PyType_GetModuleState(type);
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)
+        return PyErr_Format(PyExc_TypeError, "Trainer takes no keywords");
+    if (!PyArg_ParseTuple(args, "O!O!OO!O!O!", state->network_type, &network, &PyTuple_Type,
+                          &arguments, &opt, &PyList_Type, &params, &PyList_Type, &grads,
+                          &PyTuple_Type, &settings))
+        return NULL;
+    if (opt != Py_None && !PyObject_TypeCheck(opt, (PyTypeObject *)state->optimizer_type))
+        return PyErr_Format(PyExc_TypeError, "an optimizer is wanted");
+    trainer *self = (trainer *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->network = Py_NewRef(network);
+    self->arguments = Py_NewRef(arguments);
+    self->params = Py_NewRef(params);
+    self->grads = Py_NewRef(grads);
+    self->opt = opt != Py_None ? (optimizer *)Py_NewRef(opt) : NULL;
+    if (gd_given_read((network_object *)network, arguments, &self->g) < 0 ||
+        open_trainer(self, settings) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static void trainer_dealloc(PyObject *object)
+{
+    trainer *self = (trainer *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    gd_pass_close(self->fit.pass);
+    gd_given_release(&self->g);
+    gd_free(self->memory);
+    gd_free(self->grad);
+    Py_XDECREF(self->network);
+    Py_XDECREF(self->arguments);
+    Py_XDECREF(self->params);
+    Py_XDECREF(self->grads);
+    Py_XDECREF((PyObject *)self->opt);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- One run --------------------------------------------------------------------------------- */
+
+/* A call of run while it lasts. */
+typedef struct {
+    trainer *self;
+    gd_training call;
+    int64_t *order; /* a copy: another thread may write to the caller's */
+    npy_int64 *progress;
+} job;
+
+/* Who looks at signals while jobs run: the thread that has the GIL to take back. */
+typedef struct {
+    gd_waiting waiting;
+    unsigned long thread;
+    atomic_bool stop;
+} overseer;
+
+static bool oversee(void *context)
+{
+    overseer *o = context;
+    if (!atomic_load(&o->stop) && PyThread_get_thread_ident() == o->thread &&
+        gd_look_at_signals(&o->waiting))
+        atomic_store(&o->stop, true);
+    return atomic_load(&o->stop);
+}
+
+static double *doubles_of(PyObject *value, const char *name, size_t n)
+{
+    PyArrayObject *array = gd_plain_array(value, name, NPY_FLOAT64, n);
+    return array != NULL ? PyArray_DATA(array) : NULL;
+}
+
+static int read_order(PyObject *value, job *j)
+{
+    if (value == Py_None)
+        return 0;
+    const size_t rows = j->self->fit.rows;
+    PyArrayObject *array = gd_plain_array(value, "order", NPY_INT64, rows);
+    if (array == NULL)
+        return -1;
+    j->order = gd_alloc(rows, sizeof *j->order);
+    if (j->order == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(j->order, PyArray_DATA(array), rows * sizeof *j->order);
+    for (size_t i = 0; i < rows; i++)
+        if (j->order[i] < 0 || (uint64_t)j->order[i] >= rows) {
+            PyErr_SetString(PyExc_IndexError, "the order names a row that is not there");
+            return -1;
+        }
+    j->call.given = j->order;
+    return 0;
+}
+
+/* Room for what metrics see of the batches of this call. */
+static int read_seen(PyObject *value, job *j)
+{
+    const gd_fit *fit = &j->self->fit;
+    const size_t first = (size_t)j->self->place.batch * fit->batch;
+    const size_t most = j->call.count * fit->batch, left = fit->rows - first;
+    if (value == Py_None)
+        return 0;
+    PyArrayObject *array = gd_plain_array(
+        value, "seen", fit->network->real_size == sizeof(float) ? NPY_FLOAT32 : NPY_FLOAT64,
+        (most < left ? most : left) * fit->network->outputs);
+    if (array == NULL)
+        return -1;
+    j->call.seen = PyArray_DATA(array);
+    return 0;
+}
+
+/* Where the call writes, with room for all that it may write. */
+static int read_results(PyObject *const *item, job *j)
+{
+    const trainer *self = j->self;
+    gd_training *call = &j->call;
+    const size_t n = call->count;
+    const size_t ends = ((size_t)self->place.batch + n) / self->fit.batches;
+    const size_t records = self->fit.often > 0 ? n / self->fit.often + 1 : 0;
+    const size_t groups = self->opt != NULL ? self->opt->step.group_count : 0;
+    if (item[0] != Py_None &&
+        (call->rates = doubles_of(item[0], "rates", 2 * n * groups)) == NULL)
+        return -1;
+    if ((call->losses = doubles_of(item[1], "losses", n)) == NULL ||
+        (call->norms = doubles_of(item[2], "norms", n)) == NULL ||
+        (call->lrs = doubles_of(item[3], "lrs", n)) == NULL ||
+        (call->epoch_loss = doubles_of(item[4], "epoch_loss", ends)) == NULL ||
+        (call->record = doubles_of(item[5], "record",
+                                   records * gd_record_width(self->fit.network))) == NULL)
+        return -1;
+    PyArrayObject *at = gd_plain_array(item[6], "record_at", NPY_INT64, records);
+    if (at == NULL)
+        return -1;
+    call->record_at = PyArray_DATA(at);
+    return 0;
+}
+
+/* Bind the optimizer to the parameters, or see that it is. */
+static int take_optimizer(trainer *self)
+{
+    optimizer *opt = self->opt;
+    if (opt == NULL)
+        return 0;
+    if (gd_optimizer_refuse_busy(opt) < 0)
+        return -1;
+    if (opt->step.groups == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the optimizer was not initialised");
+        return -1;
+    }
+    opt->busy = true;
+    int status = opt->arrays == NULL ? gd_optimizer_bind(opt, self->params)
+                                     : gd_optimizer_refuse_others(opt, self->params);
+    bool same = status == 0 && opt->step.array_count == self->g.network.param_count;
+    for (size_t i = 0; same && i < opt->step.array_count; i++) {
+        same = opt->step.arrays[i].p == self->g.param[i];
+        opt->step.arrays[i].g = self->grad[i];
+    }
+    if (status == 0 && !same) {
+        PyErr_SetString(PyExc_ValueError, "the optimizer belongs to other arrays");
+        status = -1;
+    }
+    if (status < 0)
+        opt->busy = false;
+    return status;
+}
+
+/* The setting that a schedule's momentum overrides; 0: there is none. */
+static size_t momentum_at(const gd_step *step)
+{
+    size_t offset = 0;
+    if (gd_find_hyper(&gd_rules[step->rule], "momentum", &offset) == NULL &&
+        gd_find_hyper(&gd_rules[step->rule], "betas", &offset) == NULL)
+        return 0;
+    return offset;
+}
+
+/* Read (count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, record, record_at,
+ * progress) and take the trainer; -1 with an exception. job_end is due in any case. */
+static int job_begin(trainer *self, PyObject *args, job *j)
+{
+    Py_ssize_t count;
+    PyObject *order, *seen, *item[7], *progress;
+    *j = (job){.self = NULL};
+    if (!PyArg_ParseTuple(args, "nOdOOOOOOOOO", &count, &order, &j->call.deadline, &seen, &item[0],
+                          &item[1], &item[2], &item[3], &item[4], &item[5], &item[6], &progress))
+        return -1;
+    PyArrayObject *numbers = gd_plain_array(progress, "progress", NPY_INT64, 5);
+    if (numbers == NULL)
+        return -1;
+    j->progress = PyArray_DATA(numbers);
+    const size_t left = self->fit.batches - (size_t)self->place.batch;
+    if (count < 1 || count > INT32_MAX ||
+        ((order != Py_None || seen != Py_None || self->opt == NULL) && (size_t)count > left)) {
+        PyErr_SetString(PyExc_ValueError, "so many batches cannot be run by one call");
+        return -1;
+    }
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this trainer is in the middle of a run");
+        return -1;
+    }
+    self->busy = true; /* from here on: an optimizer is asked for its groups in Python */
+    j->self = self;
+    j->call.count = (size_t)count;
+    if (read_order(order, j) < 0 || read_seen(seen, j) < 0 || read_results(item, j) < 0)
+        return -1;
+    if (take_optimizer(self) < 0)
+        return -1;
+    if (self->opt != NULL) {
+        self->opt->step.t = self->opt->t;
+        self->fit.step = &self->opt->step;
+        self->fit.momentum_at = momentum_at(&self->opt->step);
+    }
+    return 0;
+}
+
+static void job_run(void *context, size_t index)
+{
+    job *j = &((job *)context)[index];
+    gd_pass_pack(j->self->fit.pass);
+    gd_train(&j->self->fit, &j->self->place, &j->call, &j->self->watch);
+}
+
+/* Give everything back. */
+static void job_end(job *j)
+{
+    trainer *self = j->self;
+    gd_free(j->order);
+    if (self == NULL)
+        return;
+    self->busy = false;
+    if (self->fit.step == NULL)
+        return;
+    self->opt->t = self->opt->step.t;
+    if (j->call.done > 0) {
+        self->opt->step.measured = true;
+        self->opt->step.grad_norm = j->call.norms[j->call.done - 1];
+    }
+    self->opt->busy = false;
+    self->fit.step = NULL;
+}
+
+static void watch_all(job *jobs, size_t count, overseer *o)
+{
+    for (size_t i = 0; i < count; i++)
+        jobs[i].self->watch = (gd_watch){oversee, o, gd_seconds()};
+    atomic_init(&o->stop, false);
+    o->thread = PyThread_get_thread_ident();
+}
+
+/* Enter the outcome in the caller's array, which it reads where this raises too; -1 where the job
+ * failed. */
+static int report(const job *j)
+{
+    const gd_training *c = &j->call;
+    j->progress[0] = c->end;
+    j->progress[1] = (int64_t)c->done;
+    j->progress[2] = (int64_t)c->epochs;
+    j->progress[3] = (int64_t)c->records;
+    j->progress[4] = c->array;
+    if (PyErr_Occurred() || c->end != GD_TRAIN_FAILED)
+        return 0;
+    return gd_pass_raise(c->status);
+}
+
+/* Run them side by side; -1 with an exception. */
+static int run_jobs(job *jobs, size_t count)
+{
+    overseer o;
+    watch_all(jobs, count, &o);
+    o.waiting.saved = PyEval_SaveThread();
+    gd_parallel(count, gd_threads_get(), job_run, jobs);
+    PyEval_RestoreThread(o.waiting.saved);
+    int status = 0;
+    for (size_t i = 0; i < count; i++)
+        status = report(&jobs[i]) < 0 ? -1 : status;
+    return PyErr_Occurred() ? -1 : status;
+}
+
+PyDoc_STRVAR(run_doc, "run(count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, "
+                      "record, record_at, progress, /)\n--\n\nTrain for so many batches, see "
+                      "gdcore/_trainer.py.");
+
+static PyObject *trainer_run(PyObject *object, PyObject *args)
+{
+    job j;
+    const int status =
+        job_begin((trainer *)object, args, &j) == 0 ? run_jobs(&j, 1) : -1;
+    job_end(&j);
+    return status == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(run_all_doc, "run_trainers(jobs, /)\n--\n\nRun pairs of a trainer and the arguments "
+                          "of its run side by side.");
+
+static PyObject *run_all(PyObject *module, PyObject *pairs)
+{
+    const gd_module_state *state = PyModule_GetState(module);
+    if (!PyTuple_Check(pairs))
+        return PyErr_Format(PyExc_TypeError, "a tuple of pairs is wanted");
+    const size_t count = (size_t)PyTuple_GET_SIZE(pairs);
+    job *jobs = gd_alloc(count, sizeof *jobs);
+    size_t begun = 0;
+    int status = jobs != NULL ? 0 : -1;
+    if (jobs == NULL)
+        PyErr_NoMemory();
+    while (status == 0 && begun < count) {
+        PyObject *self, *args;
+        PyObject *pair = PyTuple_GET_ITEM(pairs, (Py_ssize_t)begun);
+        if (!PyTuple_Check(pair))
+            PyErr_SetString(PyExc_TypeError, "a pair is wanted");
+        else if (PyArg_ParseTuple(pair, "O!O!", state->trainer_type, &self, &PyTuple_Type, &args)) {
+            status = job_begin((trainer *)self, args, &jobs[begun++]);
+            continue;
+        }
+        status = -1;
+    }
+    if (status == 0)
+        status = run_jobs(jobs, count);
+    while (begun > 0)
+        job_end(&jobs[--begun]);
+    gd_free(jobs);
+    return status == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* ---- Where it stands ------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(place_doc, "place()\n--\n\n(epoch, batch, batches so far, sum and weight of the "
+                        "losses of the epoch, lowest loss, batches skipped).");
+
+static PyObject *trainer_place(PyObject *object, PyObject *unused)
+{
+    const gd_place *p = &((trainer *)object)->place;
+    (void)unused;
+    return Py_BuildValue("KKKdddK", (unsigned long long)p->epoch, (unsigned long long)p->batch,
+                         (unsigned long long)p->count, p->sum, p->weight, p->lowest,
+                         (unsigned long long)p->skipped);
+}
+
+PyDoc_STRVAR(move_doc, "move(place, /)\n--\n\nGo on from where place() says.");
+
+static PyObject *trainer_move(PyObject *object, PyObject *tuple)
+{
+    trainer *self = (trainer *)object;
+    unsigned long long epoch, batch, count, skipped;
+    gd_place p = {.begun = false};
+    if (!PyTuple_Check(tuple))
+        return PyErr_Format(PyExc_TypeError, "a tuple is wanted");
+    if (!PyArg_ParseTuple(tuple, "KKKdddK", &epoch, &batch, &count, &p.sum, &p.weight, &p.lowest,
+                          &skipped))
+        return NULL;
+    if (self->busy || batch >= self->fit.batches)
+        return PyErr_Format(PyExc_ValueError, "there is no such place");
+    p.epoch = epoch;
+    p.batch = batch;
+    p.count = count;
+    p.skipped = skipped;
+    self->place = p;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(sizes_doc, "sizes()\n--\n\n(numbers in a record, batches between two records).");
+
+static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
+{
+    const gd_fit *fit = &((trainer *)object)->fit;
+    (void)unused;
+    return Py_BuildValue("nn", (Py_ssize_t)gd_record_width(fit->network), (Py_ssize_t)fit->often);
+}
+
+static PyMethodDef methods[] = {
+    {"run", trainer_run, METH_VARARGS, run_doc},
+    {"place", trainer_place, METH_NOARGS, place_doc},
+    {"move", trainer_move, METH_O, move_doc},
+    {"sizes", trainer_sizes, METH_NOARGS, sizes_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(trainer_doc, "Trainer(network, given, optimizer, params, grads, settings, /)\n--\n\n"
+                          "One fit, see gdcore/_trainer.py.");
+
+static PyType_Slot slots_of_trainer[] = {
+    {Py_tp_doc, (void *)trainer_doc},
+    {Py_tp_new, trainer_new},
+    {Py_tp_dealloc, trainer_dealloc},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+PyType_Spec gd_trainer_spec = {
+    .name = "gdcore._core.Trainer",
+    .basicsize = sizeof(trainer),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots_of_trainer,
+};
+
+PyMethodDef gd_train_methods[] = {
+    {"run_trainers", run_all, METH_O, run_all_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,214 @@
+/* network_stages.c: each kind of stage, forward and backward, for some rows of a desk. Products and
+ * elementwise stages give the same bits however the rows are shared out. */
+#include <math.h>
+#include <string.h>
+
+#include "network.h"
+#include "rules.h"
+
+/* Rows from `from` on of an array with so many columns. */
+static void *rows_at(const gd_weights *w, void *data, size_t from, size_t columns)
+{
+    return (char *)data + from * columns * w->network->real_size;
+}
+
+/* ---- Forward --------------------------------------------------------------------------------- */
+
+/* The input of a stage, rows from `from` on. */
+static gd_matrix input_of(const gd_weights *w, const gd_desk *desk, size_t i, size_t from,
+                          size_t rows)
+{
+    const size_t columns = w->network->stage[i].inputs, size = w->network->real_size;
+    if (i == 0)
+        return gd_matrix_rows(&desk->input, from, rows, size);
+    return (gd_matrix){rows_at(w, desk->y[i - 1], from, columns), rows, columns,
+                       (ptrdiff_t)columns, 1};
+}
+
+static void drop(const gd_weights *w, const gd_desk *desk, size_t i, const void *x, size_t from,
+                 size_t rows)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const size_t n = s->outputs;
+    const double rate = s->number[0];
+    const uint32_t threshold = (uint32_t)(rate * 4294967296.0);
+    void *mask = rows_at(w, desk->extra[i], from, n), *y = rows_at(w, desk->y[i], from, n);
+    uint32_t *bits = desk->bits + from * n;
+    for (size_t r = 0; r < rows; r++)
+        gd_random_bits(&w->key, GD_FOR_DROPOUT, w->step, i, desk->row[from + r], n, bits + r * n);
+    w->kernels->layer.dropout_mask(rows * n, bits, threshold, 1 / (1 - rate), mask);
+    const void *const factors[] = {x, mask};
+    w->kernels->map[GD_OP_multiply](rows * n, factors, y, NULL);
+}
+
+/* Means over the rows of the columns of x, and with them mean and rstd of a batch. */
+static void measure_columns(const gd_weights *w, const gd_desk *desk, size_t i, const void *x,
+                            size_t rows)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const struct gd_linear_kernels *linear = w->kernels->linear;
+    const size_t n = s->outputs;
+    double *mean = (double *)desk->extra[i] + 2 * n, *variance = mean + n;
+    void *stats = desk->extra[i];
+    memset(mean, 0, 2 * n * sizeof *mean);
+    linear->column_sums(rows, n, x, mean);
+    for (size_t j = 0; j < n; j++)
+        mean[j] /= (double)rows;
+    linear->quotient(n, mean, 1, stats);
+    w->kernels->layer.column_norm_terms(rows, n, NULL, x, stats, desk->terms);
+    linear->column_sums(rows, n, desk->terms, variance);
+    for (size_t j = 0; j < n; j++)
+        variance[j] /= (double)rows;
+}
+
+/* stats = mean and 1 / sqrt(variance + epsilon), from the batch or from the moving ones. */
+static void normalise_columns(const gd_weights *w, const gd_desk *desk, size_t i, const void *x,
+                              size_t from, size_t rows)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const size_t n = s->outputs, size = w->network->real_size;
+    double *rstd = (double *)desk->extra[i] + 4 * n;
+    const double *variance = (double *)desk->extra[i] + 3 * n;
+    const float *moving_f = w->buffer[s->partner + 1];
+    const double *moving_d = w->buffer[s->partner + 1];
+    void *stats = desk->extra[i];
+    if (w->training)
+        measure_columns(w, desk, i, x, rows);
+    else
+        memcpy(stats, w->buffer[s->partner], n * size);
+    for (size_t j = 0; j < n; j++) {
+        const double v = w->training ? variance[j]
+                         : size == sizeof(float) ? (double)moving_f[j] : moving_d[j];
+        rstd[j] = 1 / sqrt(v + s->number[0]);
+    }
+    w->kernels->linear->quotient(n, rstd, 1, rows_at(w, stats, n, 1));
+    w->kernels->layer.column_norm(rows, n, x, stats, w->param[s->param[0]],
+                                  w->param[s->param[1]], rows_at(w, desk->y[i], from, n));
+}
+
+static gd_run_status run_function(const gd_weights *w, const gd_desk *desk, size_t i,
+                                  const void *x, const void *dy, size_t rows, void *out)
+{
+    const gd_part *part = NULL;
+    gd_run *run = gd_desk_run(w->network, desk, (int64_t)i, rows, dy != NULL, &part);
+    const void *const first[] = {x, dy};
+    return run != NULL ? gd_run_part(run, part, first, dy != NULL ? 2 : 1, &out)
+                       : GD_RUN_NO_MEMORY;
+}
+
+static gd_run_status forward(const gd_weights *w, const gd_desk *desk, size_t i, size_t from,
+                             size_t rows)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const gd_matrix x = input_of(w, desk, i, from, rows);
+    const size_t n = s->outputs;
+    void *y = rows_at(w, desk->y[i], from, n);
+    switch (s->kind) {
+    case GD_STAGE_dense:
+        w->kernels->linear->product(&x, &w->packed[i].w,
+                                    s->param_count > 1 ? w->param[s->param[1]] : NULL, y);
+        break;
+    case GD_STAGE_activation:
+        w->kernels->activation[s->activation.id].forward(rows, n, x.data, y,
+                                                         s->activation.param);
+        break;
+    case GD_STAGE_dropout:
+        if (w->training)
+            drop(w, desk, i, x.data, from, rows);
+        break;
+    case GD_STAGE_layer_norm:
+        w->kernels->layer.layer_norm(rows, n, x.data, w->param[s->param[0]], w->param[s->param[1]],
+                                   s->number[0], y, rows_at(w, desk->extra[i], from, 2));
+        break;
+    case GD_STAGE_batch_norm: normalise_columns(w, desk, i, x.data, from, rows); break;
+    case GD_STAGE_join: {
+        const void *fork = rows_at(w, desk->y[s->partner], from, n);
+        const void *const terms[] = {x.data, fork};
+        w->kernels->map[GD_OP_add](rows * n, terms, y, NULL);
+        break;
+    }
+    case GD_STAGE_function: return run_function(w, desk, i, x.data, NULL, rows, y);
+    case GD_STAGE_fork:
+    case GD_STAGES: break;
+    }
+    return GD_RUN_DONE;
+}
+
+gd_run_status gd_network_forward(const gd_weights *w, const gd_desk *desk, size_t from,
+                                 size_t rows)
+{
+    gd_run_status status = GD_RUN_DONE;
+    for (size_t i = 0; i < w->network->stage_count && status == GD_RUN_DONE; i++)
+        status = forward(w, desk, i, from, rows);
+    return status;
+}
+
+/* ---- Backward -------------------------------------------------------------------------------- */
+
+/* The gradients of scale and shift are wanted for the gradient of x itself. */
+static void column_norm_back(const gd_weights *w, const gd_desk *desk, size_t i, const void *x,
+                             const void *dy, size_t rows, void *dx)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const struct gd_linear_kernels *linear = w->kernels->linear;
+    const size_t n = s->outputs;
+    const void *stats = desk->extra[i];
+    double *first = (double *)desk->extra[i] + 4 * n, *second = first + n;
+    memset(first, 0, 2 * n * sizeof *first);
+    linear->column_sums(rows, n, dy, first);
+    w->kernels->layer.column_norm_terms(rows, n, dy, x, stats, desk->terms);
+    linear->column_sums(rows, n, desk->terms, second);
+    for (size_t j = 0; j < 2 * n; j++)
+        first[j] /= (double)rows;
+    w->kernels->layer.column_norm_grad(rows, n, dy, x, stats, w->param[s->param[0]], first, second,
+                                       dx);
+}
+
+/* d[i - 1] from d[i]. */
+static gd_run_status backward(const gd_weights *w, const gd_desk *desk, size_t i, size_t from,
+                              size_t rows)
+{
+    const gd_stage *s = &w->network->stage[i];
+    const size_t n = s->outputs;
+    const void *x = input_of(w, desk, i, from, rows).data;
+    void *dy = rows_at(w, desk->d[i], from, n), *dx = rows_at(w, desk->d[i - 1], from, s->inputs);
+    const gd_matrix d = {dy, rows, n, (ptrdiff_t)n, 1};
+    const void *const with_mask[] = {dy, s->kind == GD_STAGE_dropout
+                                             ? rows_at(w, desk->extra[i], from, n)
+                                             : NULL};
+    switch (s->kind) {
+    case GD_STAGE_dense:
+        w->kernels->linear->product(&d, &w->packed[i].transposed, NULL, dx);
+        break;
+    case GD_STAGE_activation:
+        w->kernels->activation[s->activation.id].backward(
+            rows, n, dy, x, rows_at(w, desk->y[i], from, n), dx, s->activation.param);
+        break;
+    case GD_STAGE_dropout: w->kernels->map[GD_OP_multiply](rows * n, with_mask, dx, NULL); break;
+    case GD_STAGE_layer_norm:
+        w->kernels->layer.layer_norm_back(rows, n, dy, x, rows_at(w, desk->extra[i], from, 2),
+                                        w->param[s->param[0]], rows_at(w, desk->terms, from, n),
+                                        dx);
+        break;
+    case GD_STAGE_batch_norm: column_norm_back(w, desk, i, x, dy, rows, dx); break;
+    case GD_STAGE_fork: {
+        const void *const terms[] = {dy, rows_at(w, desk->d[s->partner], from, n)};
+        w->kernels->map[GD_OP_add](rows * n, terms, dx, NULL);
+        break;
+    }
+    case GD_STAGE_join: memcpy(dx, dy, rows * n * w->network->real_size); break;
+    case GD_STAGE_function: return run_function(w, desk, i, x, dy, rows, dx);
+    case GD_STAGES: break;
+    }
+    return GD_RUN_DONE;
+}
+
+gd_run_status gd_network_backward(const gd_weights *w, const gd_desk *desk, size_t from,
+                                  size_t rows)
+{
+    const size_t first = gd_network_first_back(w->network);
+    gd_run_status status = GD_RUN_DONE;
+    for (size_t i = w->network->stage_count; i-- > first && status == GD_RUN_DONE;)
+        status = backward(w, desk, i, from, rows);
+    return status;
+}

@@ -1,0 +1,290 @@
+/* train.c: the training loop. What is looked at, in order: the caller, loss and gradient (before
+ * clipping), the optimizer's step, at the end of an epoch the weights themselves. The last good
+ * weights are those of the start of the epoch, or those from where the loss left ten times its
+ * lowest value. */
+#include "train.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "descend.h"
+#include "reduce.h"
+
+/* Multiply-adds of a batch from which the clock is read after each: about 5 us. */
+static const double LONG_BATCH = 5e4;
+enum { SHORT_BATCHES = 16 };
+
+/* ---- Statistics ------------------------------------------------------------------------------ */
+
+static size_t activations_of(const gd_network *n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n->stage_count; i++)
+        count += n->stage[i].kind == GD_STAGE_activation;
+    return count;
+}
+
+size_t gd_record_width(const gd_network *n)
+{
+    return 3 * n->param_count + 2 * activations_of(n);
+}
+
+size_t gd_fit_bytes(const gd_network *n)
+{
+    size_t elements = 0;
+    for (size_t p = 0; p < n->param_count; p++)
+        elements += n->param_size[p];
+    for (size_t b = 0; b < n->buffer_count; b++)
+        elements += n->buffer_size[b];
+    return elements * n->real_size;
+}
+
+/* In units of a multiply-add: a record reads and writes the parameters five times, counts units,
+ * and makes a call or two for each array; a call of a short loop costs as much as 100 of them. */
+size_t gd_fit_often(const gd_network *n, size_t batch)
+{
+    enum { CALL = 100, TWENTIETH = 20 };
+    double record = 0, step = 0;
+    for (size_t p = 0; p < n->param_count; p++) {
+        record += 5 * (double)n->param_size[p] + 6 * CALL;
+        step += 4 * (double)n->param_size[p] + 2 * CALL;
+    }
+    for (size_t i = 0; i < n->stage_count; i++) {
+        record += (double)(batch * n->stage[i].outputs) + CALL;
+        step += 4 * CALL;
+    }
+    step += 3 * gd_network_work(n) * (double)batch / 8;
+    return (size_t)(TWENTIETH * record / step) + 1;
+}
+
+static void note_before(const gd_fit *fit, double *record)
+{
+    const gd_network *n = fit->network;
+    char *copy = fit->before;
+    for (size_t p = 0; p < n->param_count; p++) {
+        const size_t bytes = n->param_size[p] * n->real_size;
+        record[p] = gd_norm(n->real_size, n->param_size[p], fit->param[p]);
+        record[n->param_count + p] = gd_norm(n->real_size, n->param_size[p], fit->grad[p]);
+        memcpy(copy, fit->param[p], bytes);
+        copy += bytes;
+    }
+}
+
+/* Norms of the updates, and the fractions of idle units. */
+static void note_after(const gd_fit *fit, size_t rows, double *record)
+{
+    enum { MOST = 1024 };
+    const gd_network *n = fit->network;
+    const gd_kernels *kernels = gd_kernels_for(n->real_size);
+    char *copy = fit->before;
+    uint64_t count[2 * MOST];
+    for (size_t p = 0; p < n->param_count; p++) {
+        const void *const terms[] = {fit->param[p], copy};
+        kernels->map[GD_OP_subtract](n->param_size[p], terms, copy, NULL);
+        record[2 * n->param_count + p] = gd_norm(n->real_size, n->param_size[p], copy);
+        copy += n->param_size[p] * n->real_size;
+    }
+    const size_t units = activations_of(n);
+    double *fraction = record + 3 * n->param_count;
+    if (n->stage_count > MOST)
+        return;
+    gd_pass_units(fit->pass, count);
+    for (size_t i = 0, k = 0; i < n->stage_count; i++)
+        if (n->stage[i].kind == GD_STAGE_activation) {
+            const double all = (double)rows * (double)n->stage[i].outputs;
+            fraction[k] = (double)count[2 * i] / all;
+            fraction[units + k++] = (double)count[2 * i + 1] / all;
+        }
+}
+
+/* ---- Good weights ---------------------------------------------------------------------------- */
+
+static void copy_all(const gd_fit *fit, bool back)
+{
+    const gd_network *n = fit->network;
+    char *good = fit->good;
+    for (size_t i = 0; i < n->param_count + n->buffer_count; i++) {
+        const bool param = i < n->param_count;
+        void *array = param ? fit->param[i] : fit->buffer[i - n->param_count];
+        const size_t bytes =
+            (param ? n->param_size[i] : n->buffer_size[i - n->param_count]) * n->real_size;
+        memcpy(back ? array : good, back ? good : array, bytes);
+        good += bytes;
+    }
+}
+
+/* Keep the weights from which the loss began to leave. */
+static void watch_loss(const gd_fit *fit, gd_place *place, double loss)
+{
+    if (loss < place->lowest)
+        place->lowest = loss;
+    else if (!place->shadowed && loss > place->lowest + 9 * fabs(place->lowest)) {
+        copy_all(fit, false);
+        place->shadowed = true;
+    }
+}
+
+/* ---- One batch ------------------------------------------------------------------------------- */
+
+static void begin_epoch(const gd_fit *fit, gd_place *place)
+{
+    if (fit->shuffle)
+        gd_order_start(&place->order, fit->rows, &fit->key, place->epoch, fit->table);
+    copy_all(fit, false);
+    place->shadowed = false;
+    place->begun = true;
+}
+
+static void set_rates(const gd_fit *fit, const gd_training *call)
+{
+    const size_t groups = fit->step->group_count;
+    for (size_t i = 0; call->rates != NULL && i < groups; i++) {
+        const double *rate = call->rates + 2 * (call->done * groups + i);
+        fit->step->groups[i].hyper[0] = rate[0];
+        if (!isnan(rate[1]))
+            fit->step->groups[i].hyper[fit->momentum_at] = rate[1];
+    }
+}
+
+/* The norm of all gradients that are stepped; of all where the caller steps. */
+static double gradient_norm(const gd_fit *fit)
+{
+    const gd_network *n = fit->network;
+    double total = 0;
+    if (fit->step != NULL)
+        return gd_descent_norm(fit->step);
+    for (size_t p = 0; p < n->param_count; p++)
+        total = gd_add_norm(total, gd_norm(n->real_size, n->param_size[p], fit->grad[p]));
+    return total;
+}
+
+/* The first array that is not finite, else -1. */
+static int64_t not_finite(const gd_network *n, void *const *array)
+{
+    for (size_t p = 0; p < n->param_count; p++)
+        if (!isfinite(gd_norm(n->real_size, n->param_size[p], array[p])))
+            return (int64_t)p;
+    return -1;
+}
+
+static void stop_nonfinite(const gd_fit *fit, gd_training *call, int64_t array)
+{
+    call->end = GD_TRAIN_NONFINITE;
+    call->array = array;
+    copy_all(fit, true);
+    gd_pass_pack(fit->pass);
+}
+
+/* Gradient and loss; false where the call ends here, with nothing changed. */
+static bool look(const gd_fit *fit, gd_place *place, gd_training *call, size_t rows, double *weight)
+{
+    const size_t first = (size_t)place->batch * fit->batch;
+    char *seen = call->seen;
+    const gd_batch batch = {
+        .first = first, .rows = rows, .order = fit->shuffle ? &place->order : NULL,
+        .given = call->given, .key = fit->key, .step = place->count,
+        .seen = seen != NULL ? seen + call->done * fit->batch * fit->network->outputs *
+                                          fit->network->real_size
+                             : NULL,
+    };
+    const bool noted = fit->often > 0 && place->count % fit->often == 0;
+    gd_pass_count(fit->pass, noted);
+    call->status = gd_pass_gradient(fit->pass, &batch, &call->losses[call->done], weight);
+    if (call->status == GD_RUN_DONE) {
+        call->norms[call->done] = gradient_norm(fit);
+        return true;
+    }
+    call->end = call->status == GD_RUN_STOPPED ? GD_TRAIN_INTERRUPT : GD_TRAIN_FAILED;
+    return false;
+}
+
+static void take_step(const gd_fit *fit, const gd_place *place, gd_training *call, size_t rows)
+{
+    const bool noted = fit->often > 0 && place->count % fit->often == 0;
+    double *record = call->record + call->records * gd_record_width(fit->network);
+    if (noted)
+        note_before(fit, record);
+    set_rates(fit, call);
+    fit->step->t++;
+    fit->step->loss = call->losses[call->done];
+    gd_optimizer_step(fit->step);
+    call->lrs[call->done] = fit->step->groups[0].hyper[0];
+    gd_pass_pack(fit->pass);
+    gd_pass_move_buffers(fit->pass);
+    if (noted) {
+        note_after(fit, rows, record);
+        call->record_at[call->records++] = (int64_t)place->count;
+    }
+}
+
+/* Go on to the next batch, and with the last one to the next epoch. */
+static void advance(const gd_fit *fit, gd_place *place, gd_training *call)
+{
+    place->count++;
+    place->batch++;
+    call->done++;
+    if (place->batch < fit->batches)
+        return;
+    call->epoch_loss[call->epochs++] =
+        place->weight > 0 ? place->sum / place->weight : place->sum;
+    place->batch = 0;
+    place->epoch++;
+    place->sum = place->weight = 0;
+    place->begun = false;
+}
+
+/* One batch; false where the call ends. */
+static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
+{
+    const size_t left = fit->rows - (size_t)place->batch * fit->batch;
+    const size_t rows = left < fit->batch ? left : fit->batch;
+    double weight;
+    if (!place->begun)
+        begin_epoch(fit, place);
+    if (!look(fit, place, call, rows, &weight))
+        return false;
+    const double loss = call->losses[call->done], norm = call->norms[call->done];
+    const bool finite = isfinite(loss) && isfinite(norm);
+    if (!finite && !fit->skip) {
+        stop_nonfinite(fit, call, isfinite(loss) ? not_finite(fit->network, fit->grad) : -1);
+        return false;
+    }
+    if (finite) {
+        watch_loss(fit, place, loss);
+        place->sum += fit->sums ? loss : loss * weight;
+        place->weight += fit->sums ? 0 : weight;
+        if (fit->step != NULL)
+            take_step(fit, place, call, rows);
+    } else {
+        place->skipped++;
+    }
+    const int64_t bad = place->batch + 1 == fit->batches ? not_finite(fit->network, fit->param) : -1;
+    if (bad >= 0) {
+        stop_nonfinite(fit, call, -2 - bad);
+        return false;
+    }
+    advance(fit, place, call);
+    return true;
+}
+
+void gd_train(const gd_fit *fit, gd_place *place, gd_training *call, gd_watch *watch)
+{
+    const double work = 3 * gd_network_work(fit->network) * (double)fit->batch;
+    const size_t often = work < LONG_BATCH ? SHORT_BATCHES : 1;
+    call->end = GD_TRAINED;
+    call->array = -1;
+    while (call->done < call->count) {
+        if (!train_batch(fit, place, call))
+            return;
+        if (call->done % often != 0 || call->done == call->count)
+            continue;
+        if (gd_watch_says_stop(watch)) {
+            call->end = GD_TRAIN_INTERRUPT;
+            return;
+        }
+        if (call->deadline < INFINITY && gd_seconds() >= call->deadline) {
+            call->end = GD_TRAIN_DEADLINE;
+            return;
+        }
+    }
+}
