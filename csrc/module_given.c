@@ -312,12 +312,13 @@ static int read_parts(PyObject *parts, const gd_module_state *state, given *g)
 int gd_given_read(const network_object *network, PyObject *arguments, given *g)
 {
     PyObject *params, *buffers, *x, *y, *weights, *index, *objective, *parts;
+    int whole;
     const gd_network *n = &network->network;
     const gd_module_state *state = PyType_GetModuleState(Py_TYPE((PyObject *)network));
     *g = (given){.network = *n};
     if (!PyTuple_Check(arguments) ||
-        !PyArg_ParseTuple(arguments, "OOOOOOOO", &params, &buffers, &x, &y, &weights, &index,
-                          &objective, &parts)) {
+        !PyArg_ParseTuple(arguments, "OOOOOOOOp", &params, &buffers, &x, &y, &weights, &index,
+                          &objective, &parts, &whole)) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_TypeError, "what is given is a tuple");
         return -1;
@@ -329,6 +330,7 @@ int gd_given_read(const network_object *network, PyObject *arguments, given *g)
             PyErr_NoMemory();
         return -1;
     }
+    g->network.whole = whole;
     g->param = g->memory;
     g->buffer = g->param + n->param_count;
     if (gd_given_arrays(params, "params", n->real_size, n->param_size, n->param_count, g->param) <

@@ -27,8 +27,9 @@ typedef struct {
     void *memory;
 } given;
 
-/* Read (params, buffers, X, y, weights, index, objective, parts) for a network; -1 with an
- * exception, and given_release is due all the same. y, weights, index and objective may be None. */
+/* Read (params, buffers, X, y, weights, index, objective, parts, whole) for a network; -1 with an
+ * exception, and gd_given_release is due all the same. y, weights, index and objective may be None.
+ * whole: the programs of the parts look at all rows of a batch together. */
 int gd_given_read(const network_object *network, PyObject *arguments, given *g);
 void gd_given_release(given *g);
 

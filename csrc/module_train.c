@@ -24,15 +24,15 @@ typedef struct {
 
 /* ---- A trainer's life ------------------------------------------------------------------------ */
 
-/* (batch, batches, shuffle, skip, statistics, key, key, threads). */
+/* (batch, batches, shuffle, skip, statistics, moves, key, key, threads). */
 static int read_settings(PyObject *settings, trainer *self, Py_ssize_t *threads)
 {
     Py_ssize_t batch, batches;
-    int shuffle, skip, statistics;
+    int shuffle, skip, statistics, moves;
     unsigned long long first, second;
     gd_fit *fit = &self->fit;
-    if (!PyArg_ParseTuple(settings, "nnpppKKn", &batch, &batches, &shuffle, &skip, &statistics,
-                          &first, &second, threads))
+    if (!PyArg_ParseTuple(settings, "nnppppKKn", &batch, &batches, &shuffle, &skip,
+                          &statistics, &moves, &first, &second, threads))
         return -1;
     const size_t rows = self->g.data.rows, size = (size_t)batch;
     if (batch < 1 || batches < 1 || size > rows || (size_t)(batches - 1) > (rows - 1) / size ||
@@ -42,8 +42,8 @@ static int read_settings(PyObject *settings, trainer *self, Py_ssize_t *threads)
     }
     *fit = (gd_fit){
         .network = &self->g.network, .param = self->g.param, .buffer = self->g.buffer,
-        .grad = self->grad, .rows = rows, .batch = size, .batches = (size_t)batches,
-        .shuffle = shuffle, .skip = skip, .sums = self->g.objective.sum,
+        .grad = self->grad, .rows = rows, .batch = size,   .batches = (size_t)batches,
+        .shuffle = shuffle, .skip = skip, .moves = moves, .sums = self->g.objective.sum,
         .key = {{first, second}},
         .often = statistics ? gd_fit_often(&self->g.network, size) : 0,
     };
@@ -467,7 +467,16 @@ static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
     return Py_BuildValue("nn", (Py_ssize_t)gd_record_width(fit->network), (Py_ssize_t)fit->often);
 }
 
+PyDoc_STRVAR(shadowed_doc, "shadowed()\n--\n\nWhether the good weights are from within the epoch.");
+
+static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((trainer *)object)->place.shadowed);
+}
+
 static PyMethodDef methods[] = {
+    {"shadowed", trainer_shadowed, METH_NOARGS, shadowed_doc},
     {"run", trainer_run, METH_VARARGS, run_doc},
     {"place", trainer_place, METH_NOARGS, place_doc},
     {"move", trainer_move, METH_O, move_doc},

@@ -49,7 +49,8 @@ typedef struct {
     size_t stage_count, param_count, buffer_count, part_count;
     gd_stage *stage;
     size_t *param_size, *buffer_size; /* elements */
-    gd_part *part;       /* of this call */
+    gd_part *part;       /* of this call: functions of the user's, */
+    bool whole;          /* which look at all rows of a batch together */
 } gd_network;
 
 /* What is wrong with a stage, or NULL; those before it are sound. */

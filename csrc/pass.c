@@ -152,7 +152,7 @@ static void choose(gd_pass *pass)
     const size_t rows = s->training ? s->batch : s->data->rows;
     const bool scalar = s->objective != NULL && s->objective->scalar;
     pass->work = gd_network_work(n);
-    pass->whole = scalar || (s->training && gd_network_crosses_rows(n));
+    pass->whole = scalar || n->whole || (s->training && gd_network_crosses_rows(n));
     pass->by_chunks = gd_network_has_functions(n) || (s->objective != NULL && s->objective->own);
     pass->chunk = pass->whole || rows < GD_CHUNK ? (rows > 0 ? rows : 1) : GD_CHUNK;
     pass->direct_x = first_dense && gd_source_is_plain(&s->data->x, n->real_size);

@@ -210,7 +210,6 @@ static void take_step(const gd_fit *fit, const gd_place *place, gd_training *cal
     gd_optimizer_step(fit->step);
     call->lrs[call->done] = fit->step->groups[0].hyper[0];
     gd_pass_pack(fit->pass);
-    gd_pass_move_buffers(fit->pass);
     if (noted) {
         note_after(fit, rows, record);
         call->record_at[call->records++] = (int64_t)place->count;
@@ -255,6 +254,8 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
         place->weight += fit->sums ? 0 : weight;
         if (fit->step != NULL)
             take_step(fit, place, call, rows);
+        if (fit->step != NULL || fit->moves)
+            gd_pass_move_buffers(fit->pass);
     } else {
         place->skipped++;
     }

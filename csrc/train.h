@@ -25,6 +25,7 @@ typedef struct {
     void *const *param, *const *grad, *const *buffer;
     size_t rows, batch, batches; /* of the data; rows of a batch; batches of an epoch */
     bool shuffle, skip;          /* skip: a batch that is not finite changes nothing */
+    bool moves;                  /* moving statistics move where the caller steps, too */
     bool sums;                   /* losses of batches are sums, which an epoch adds up */
     gd_key key;
     size_t often;       /* batches between two records of statistics, 0: none */

@@ -72,6 +72,54 @@ class Call:
     def call(self, args: tuple[Any, ...], /) -> Any: ...
     def fits(self, args: tuple[Any, ...], /) -> bool: ...
 
+@final
+class Network:
+    def __new__(
+        cls,
+        stages: tuple[tuple[Any, ...], ...],
+        param_sizes: tuple[int, ...],
+        buffer_sizes: tuple[int, ...],
+        inputs: int,
+        real_size: int,
+        /,
+    ) -> Self: ...
+    def evaluate(
+        self, given: tuple[Any, ...], first: int, rows: int, out: Any, seen: bool, /
+    ) -> Any: ...
+
+@final
+class Trainer:
+    def __new__(
+        cls,
+        network: Network,
+        given: tuple[Any, ...],
+        optimizer: Optimizer | None,
+        params: list[NDArray[Any]],
+        grads: list[NDArray[Any]],
+        settings: tuple[Any, ...],
+        /,
+    ) -> Self: ...
+    def run(
+        self,
+        count: int,
+        order: NDArray[np.int64] | None,
+        deadline: float,
+        seen: NDArray[Any] | None,
+        rates: NDArray[np.float64] | None,
+        losses: NDArray[np.float64],
+        norms: NDArray[np.float64],
+        lrs: NDArray[np.float64],
+        epoch_loss: NDArray[np.float64],
+        record: NDArray[np.float64],
+        record_at: NDArray[np.int64],
+        progress: NDArray[np.int64],
+        /,
+    ) -> None: ...
+    def place(self) -> tuple[int, int, int, float, float, float, int]: ...
+    def move(self, place: tuple[int, int, int, float, float, float, int], /) -> None: ...
+    def sizes(self) -> tuple[int, int]: ...
+    def shadowed(self) -> bool: ...
+
 celu: np.ufunc
 elu: np.ufunc
 gelu: np.ufunc
@@ -157,6 +205,7 @@ def sweep(
     facts: NDArray[np.float64],
     /,
 ) -> None: ...
+def run_trainers(jobs: tuple[tuple[Trainer, tuple[Any, ...]], ...], /) -> None: ...
 def may_sweep(optimizer: Optimizer, /) -> bool: ...
 def level() -> str: ...
 def levels() -> list[str]: ...

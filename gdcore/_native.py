@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from gdcore._optimizer import Optimizer
     from gdcore.descent import Descent
 
-__all__ = ["History", "descend", "is_told", "rates_ahead"]
+__all__ = ["History", "at_steps", "descend", "is_by_norm", "is_told", "rates_ahead"]
 
 CHUNK = 16384  # steps of one call: schedules are evaluated and memory taken for so many
 
@@ -71,19 +70,15 @@ class History:
         return value, norm, lr
 
 
-@overload
-def _ahead(rate: float, t: int, n: int) -> Float64Array: ...
-@overload
-def _ahead(rate: Callable[[Any], Any], t: int, n: int) -> Float64Array: ...
-def _ahead(rate: Any, t: int, n: int) -> Float64Array:
-    """Return a number, or a schedule's values at n steps from t on."""
+def at_steps(rate: Any, steps: NDArray[np.int64]) -> Float64Array:
+    """Return a rate at each of these steps: a number, a schedule, or any callable of an int."""
     from gdcore.schedules import Schedule
 
     if not callable(rate):
-        return np.full(n, float(rate))
+        return np.full(len(steps), float(rate))
     if isinstance(rate, Schedule):
-        return np.asarray(rate(np.arange(t, t + n)), np.float64)
-    return np.array([float(rate(step)) for step in range(t, t + n)], np.float64)
+        return np.asarray(rate(steps), np.float64)
+    return np.array([float(rate(int(step))) for step in steps], np.float64)
 
 
 def rates_ahead(optimizer: Optimizer, t: int, n: int) -> Float64Array | None:
@@ -93,20 +88,21 @@ def rates_ahead(optimizer: Optimizer, t: int, n: int) -> Float64Array | None:
     """
     lrs = optimizer._lrs()
     if not any(callable(lr) for lr in lrs) or all(
-        _is_by_norm(lr) or not callable(lr) for lr in lrs
+        is_by_norm(lr) or not callable(lr) for lr in lrs
     ):
         return None
     rates = np.full((n, len(lrs), 2), np.nan)
     has_momentum = bool({"momentum", "betas"} & {*optimizer._hypers})
     for i, lr in enumerate(lrs):
-        rates[:, i, 0] = lr.max if _is_by_norm(lr) else _ahead(lr, t, n)
+        rates[:, i, 0] = lr.max if is_by_norm(lr) else at_steps(lr, np.arange(t, t + n))
         momentum = momentum_of(lr)
         if momentum is not None and has_momentum:
             rates[:, i, 1] = [float(momentum(step)) for step in range(t, t + n)]
     return rates
 
 
-def _is_by_norm(lr: Any) -> bool:
+def is_by_norm(lr: Any) -> bool:
+    """Whether a rate follows the gradient's norm, which the core computes."""
     from gdcore.schedules import by_gradient
 
     return isinstance(lr, by_gradient)

@@ -1,0 +1,115 @@
+"""The rows that a fit trains on and validates with: looked at as a whole, before anything changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdcore._data import check_weights, check_X, check_y, split_validation
+from gdcore._networks import Data
+
+if TYPE_CHECKING:
+    from gdcore._fit_settings import FitSettings
+    from gdcore._model import Model
+
+
+class Prepared(NamedTuple):
+    """The data of a fit; `val` is None where nothing is validated."""
+
+    train: Data
+    val: Data | None
+
+
+def prepare(model: Model, X: Any, y: Any, settings: FitSettings) -> Prepared:
+    """Return the data of a fit, and build the model for them once all of them are sound."""
+    X = check_X(X, model._width)
+    plan = model._plan_for(X.shape[1])
+    kind, outputs = model._loss_kind(), plan.width
+    if y is None:
+        raise TypeError("y is None; one target for each row of X is accepted")
+    y = check_y(y, kind, outputs, len(X))
+    _check_metrics(model, y, outputs)
+    held = _given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
+    weights = check_weights(
+        settings.sample_weight, settings.class_weight, y, len(X), kind, outputs, np.dtype(float)
+    )
+    _check_scalar(model, weights)
+    train = Data(X, y, as_weights(weights))
+    if settings.validation_split or settings.stratify:
+        own = weights
+        if settings.class_weight is not None:  # validation counts each row as it is [Keras]
+            own = check_weights(
+                settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float)
+            )
+        train, held = _split(settings, train, as_weights(own), kind)
+    elif not isinstance(settings.validation_split, int | float):
+        split_validation(len(X), settings.validation_split)
+    model._build_for(X)
+    return Prepared(train, held)
+
+
+def as_weights(weights: Any) -> NDArray[np.float64] | None:
+    """Return weights as the core reads them."""
+    if weights is None:
+        return None
+    found = np.require(weights, np.float64, ["C", "A", "W"])
+    return found
+
+
+def _check_metrics(model: Model, y: Any, outputs: int) -> None:
+    """Refuse targets that the metrics cannot be computed of."""
+    if model._metrics:
+        from gdcore._run import resolve
+
+        for metric in resolve(model, outputs):
+            metric.check(y, outputs)
+
+
+def _check_scalar(model: Model, weights: Any) -> None:
+    """Weights of rows have no meaning for a loss that is one number: found when it is traced."""
+    del model, weights
+
+
+def _given_validation(
+    model: Model, pair: Any, width: int, kind: str, outputs: int
+) -> Data | None:
+    """Return validation data that were given."""
+    if pair is None:
+        return None
+    if not isinstance(pair, tuple | list) or len(pair) not in (2, 3):
+        raise TypeError(
+            f"validation_data is {type(pair).__name__}; a tuple (X, y) or (X, y, sample_weight) is"
+            " accepted"
+        )
+    X = check_X(pair[0], width, "validation_data[0]")
+    y = check_y(pair[1], kind, outputs, len(X), "validation_data[1]")
+    weights = None
+    if len(pair) == 3:
+        weights = check_weights(
+            pair[2], None, y, len(X), kind, outputs, np.dtype(float), "validation_data[2]"
+        )
+    return Data(X, y, as_weights(weights))
+
+
+def _split(settings: FitSettings, data: Data, own: Any, kind: str) -> tuple[Data, Data]:
+    """Return the rows to train on and those to validate with, without copying them."""
+    assert data.y is not None
+    train, held = split_validation(
+        len(data.X), settings.validation_split, data.y, kind, settings.stratify
+    )
+    assert held is not None
+    if isinstance(train, slice):
+        assert isinstance(held, slice)
+        return _rows(data, train, data.weights), _rows(data, held, own)
+    assert not isinstance(held, slice)
+    return (
+        data._replace(index=np.ascontiguousarray(train, np.int64)),
+        data._replace(index=np.ascontiguousarray(held, np.int64), weights=own),
+    )
+
+
+def _rows(data: Data, rows: slice, weights: Any) -> Data:
+    assert data.y is not None
+    return Data(data.X[rows], data.y[rows], None if weights is None else weights[rows].copy())

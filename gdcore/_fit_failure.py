@@ -1,0 +1,53 @@
+"""What fit says of a loss, a gradient or weights that are not finite."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gdcore._core import NonFiniteError
+
+if TYPE_CHECKING:
+    from gdcore._trainer import Outcome
+
+
+def failure(fit: Any, outcome: Outcome) -> NonFiniteError:
+    """Return the error, with ``epoch``, ``batch``, ``layer`` and ``history`` as attributes."""
+    model, trainer, history = fit.model, fit.trainer, fit.history
+    place = trainer.place
+    names = model._param_names
+    array = outcome.array if outcome.array >= 0 else -2 - outcome.array
+    layer = names[array].rpartition(".")[0] if outcome.array != -1 else None
+    if outcome.array == -1:
+        what = "the loss is not finite"
+    elif outcome.array >= 0:
+        what = f"the gradient of {names[array]} is not finite"
+    else:
+        what = f"{names[array]} is not finite after the step"
+    epoch, batch = place[0] + fit.settings.initial_epoch, place[1]
+    error = NonFiniteError(
+        f"{what} in batch {batch} of epoch {epoch}{_course(history)}; the weights are those of"
+        f" {_restored(fit)} again. {_way_out(trainer)}"
+    )
+    error.epoch, error.batch, error.layer, error.history = epoch, batch, layer, history
+    return error
+
+
+def _course(history: Any) -> str:
+    """Return how the loss went before."""
+    losses = history.batch_losses
+    finite = [float(x) for x in losses[-4:] if math.isfinite(x)]
+    return f" (losses before it: {', '.join(f'{x:.4g}' for x in finite)})" if finite else ""
+
+
+def _restored(fit: Any) -> str:
+    return "before the loss began to rise" if fit.trainer.core.shadowed() else "the start of the epoch"
+
+
+def _way_out(trainer: Any) -> str:
+    """Return what usually helps."""
+    lr = trainer.optimizer.lr
+    return (
+        f"Try a smaller rate (lr is {lr:.4g}), data scaled to mean 0 and deviation 1, or"
+        " global_clip_norm=1.0 in the optimizer"
+    )

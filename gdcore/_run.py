@@ -1,0 +1,219 @@
+"""What a model gives for data: predictions, losses and metrics, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdcore import _core
+from gdcore._data import check_weights, check_X, check_y
+from gdcore._fit_data import as_weights
+from gdcore._networks import (
+    CHUNK,
+    NO_FUNCTIONS,
+    Data,
+    functions_of,
+    given,
+    network_of,
+    objective_of,
+)
+from gdcore.activations import Activation
+
+if TYPE_CHECKING:
+    from gdcore._model import Model
+
+Array = NDArray[Any]
+BLOCK = 1 << 16  # rows that are judged together
+
+
+def resolve(model: Model, outputs: int) -> list[Any]:
+    """Return the metrics of a compiled model as they are beside its loss."""
+    from gdcore._metric import context
+
+    kind, meaning = context(model.loss)
+    if meaning == "value" and model._gives_probabilities():
+        meaning = "probability"  # of a regression loss after sigmoid or softmax
+    return [metric.resolve(kind, outputs, meaning) for metric in model._metrics]
+
+
+def metrics_of(model: Model) -> list[Any]:
+    """Return the metrics of a built model, found once."""
+    if not model._metrics:
+        return []
+    found: list[Any] | None = model._cache.get("metrics")
+    if found is None:
+        found = model._cache["metrics"] = resolve(model, model._known_plan().width)
+    return found
+
+
+def params_of(model: Model) -> list[Array]:
+    """Return the point that is evaluated: the parameters, or the optimizer's average of them."""
+    params = model._store.ready()
+    optimizer = model.optimizer
+    if optimizer is None or not optimizer.t:
+        return params
+    averaged: list[Array] = optimizer.averaged(params)
+    return averaged
+
+
+# ---- Predictions ---------------------------------------------------------------------------------
+
+
+def predict(model: Model, X: Any, batch_size: Any = None, verbose: Any = 0) -> Array:
+    """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
+    del batch_size, verbose  # Keras's: chunks of 256 rows go through together, whatever they say
+    X = check_X(X, model._width)
+    model._plan_for(X.shape[1])
+    model._build_for(X)
+    plan = model._known_plan()
+    own = functions_of(model, None, (len(X),), False)
+    out = np.empty((len(X), plan.width), model.dtype)
+    arguments = given(model, params_of(model), Data(X), None, own)
+    network_of(model, False).evaluate(arguments, 0, len(X), out, False)
+    return out
+
+
+def predict_proba(model: Model, X: Any, batch_size: Any = None, verbose: Any = 0) -> Array:
+    """Return probabilities; see `gdcore.models.Sequential.predict_proba`."""
+    outputs = predict(model, X, batch_size, verbose)
+    activation = model._probability_activation() if model._head is not None else None
+    if activation is None:
+        if model._gives_probabilities():
+            return outputs
+        raise ValueError(
+            "the model gives no probabilities: its last layer is no softmax or sigmoid, and its"
+            " loss no cross-entropy; predict gives its outputs"
+        )
+    if activation.name == "softmax" and _ends_with_log_softmax(model):
+        probabilities: Array = np.exp(outputs)
+        return probabilities
+    return np.asarray(activation(outputs))
+
+
+def _ends_with_log_softmax(model: Model) -> bool:
+    stages = model._stages()
+    return stages[-1][0] == "activation" and stages[-1][4] == Activation("log_softmax")._spec
+
+
+# ---- Losses and metrics --------------------------------------------------------------------------
+
+
+def evaluate(
+    model: Model,
+    X: Any,
+    y: Any = None,
+    batch_size: Any = None,
+    verbose: Any = 0,
+    sample_weight: Any = None,
+    return_dict: bool = False,
+) -> Any:
+    """Return loss and metrics; see `gdcore.models.Sequential.evaluate`."""
+    del batch_size, verbose
+    model._compiled()
+    X = check_X(X, model._width)
+    plan = model._plan_for(X.shape[1])
+    kind = model._loss_kind()
+    y = check_y(y, kind, plan.width, len(X))
+    weights = check_weights(
+        sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64)
+    )
+    if model._metrics:
+        for metric in resolve(model, plan.width):
+            metric.check(y, plan.width)
+    model._build_for(X)
+    model._store.ready()
+    values = evaluate_rows(model, Data(X, y, as_weights(weights)), metrics_of(model))
+    if return_dict:
+        return values
+    found = list(values.values())
+    return found if len(found) > 1 else found[0]
+
+
+def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, float]:
+    """Return loss and metrics of checked data by name."""
+    assert data.y is not None
+    own = functions_of(model, data.y, (data.rows,), False)
+    arguments = given(model, params_of(model), data, objective_of(model, data.y, own), own)
+    network = network_of(model, model._fused_loss()[1])
+    if not judges:
+        return {"loss": network.evaluate(arguments, 0, data.rows, None, True)}
+    width = model._known_plan().width
+    if data.rows <= BLOCK:
+        seen = np.empty((data.rows, width), model.dtype)
+        loss = network.evaluate(arguments, 0, data.rows, seen, True)
+        return {"loss": loss, **_judged(judges, data, seen)}
+    loss = network.evaluate(arguments, 0, data.rows, None, True)
+    return {"loss": loss, **_by_blocks(model, network, arguments, judges, data)}
+
+
+def _judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
+    """Return the metrics of predictions that are all there."""
+    assert data.y is not None
+    y = data.y if data.index is None else data.y[data.index]
+    weights = data.weights
+    if weights is not None and data.index is not None:
+        weights = weights[data.index]
+    values = {}
+    for judge in judges:
+        stream = judge.stream()
+        stream.update(y, seen, weights)
+        values[judge.name] = stream.result()
+    return values
+
+
+def _by_blocks(
+    model: Model, network: Any, arguments: Any, judges: Sequence[Any], data: Data
+) -> dict[str, float]:
+    """Return the metrics of many rows: predictions are held for one block of them at a time."""
+    assert data.y is not None
+    streams = [judge.stream() for judge in judges]
+    room = np.empty((BLOCK, model._known_plan().width), model.dtype)
+    for first in range(0, data.rows, BLOCK):
+        count = min(BLOCK, data.rows - first)
+        network.evaluate(arguments, first, count, room, True)
+        rows: Any = slice(first, first + count)
+        if data.index is not None:
+            rows = data.index[rows]
+        weights = None if data.weights is None else data.weights[rows]
+        for stream in streams:
+            stream.update(data.y[rows], room[:count], weights)
+    return {judge.name: s.result() for judge, s in zip(judges, streams, strict=True)}
+
+
+# ---- Gradients -----------------------------------------------------------------------------------
+
+
+def value_and_grad(
+    model: Model, X: Any, y: Any, sample_weight: Any = None
+) -> tuple[Any, list[Array]]:
+    """Return loss and gradients; see `gdcore.models.Sequential.value_and_grad`."""
+    model._compiled()
+    X = check_X(X, model._width)
+    plan = model._plan_for(X.shape[1])
+    kind = model._loss_kind()
+    y = check_y(y, kind, plan.width, len(X))
+    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(float))
+    model._build_for(X)
+    params = model.params
+    data = Data(X, y, as_weights(weights))
+    own = functions_of(model, y, (len(X),), True)
+    grads = [np.empty_like(p) for p in params]
+    key = (0, 0)
+    if any(stage[0] == "dropout" for stage in model._stages()):
+        key = tuple(model._generator.integers(0, 1 << 64, 2, np.uint64).tolist())
+    core = _core.Trainer(
+        network_of(model, model._fused_loss()[1]),
+        given(model, params, data, objective_of(model, y, own), own),
+        None,
+        params,
+        grads,
+        (len(X), 1, False, True, False, False, *key, 0),
+    )
+    numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
+    none = np.empty(0), np.empty(0, np.int64)
+    core.run(1, None, float("inf"), None, None, *numbers, ends, *none, progress)
+    assert model.dtype is not None
+    return model.dtype.type(numbers[0, 0]), grads
