@@ -435,7 +435,7 @@ def _as_class(label: Any, classes: Sequence[int]) -> int:
     if isinstance(label, bool) or not isinstance(label, Real) or label not in classes:
         known = ", ".join(map(str, classes)) if len(classes) < 10 else f"0 to {len(classes) - 1}"
         raise ValueError(f"class_weight has the key {label!r}; accepted are the classes: {known}")
-    return int(label)
+    return int(float(label))
 
 
 def _as_weight(label: Any, weight: Any) -> float:

@@ -108,8 +108,9 @@ class Setting(Generic[T]):
             raise AttributeError(
                 f"{layer._title()}: {self.name} is fixed; make a new layer, and a new model with it"
             )
-        layer._settings[self.name] = layer._clean(self.name, value)
-        layer._given[self.name] = layer._settings[self.name]
+        clean = layer._clean(self.name, value)
+        layer._settings = {**layer._settings, self.name: clean}  # clones share the dicts
+        layer._given = {**layer._given, self.name: clean}
 
 
 class Weights:
@@ -151,7 +152,9 @@ class Layer:
     _store: Store | None
     _name: str | None
     _widths: tuple[int, int]
-    _at: dict[str, int]  # positions of its arrays among the model's, by attribute
+    _at: Mapping[str, int]  # positions of its arrays among the model's, by attribute
+    _given: Mapping[str, Any]  # the constructor's arguments, and what became of them
+    _settings: Mapping[str, Any]
 
     def __init_subclass__(cls) -> None:
         own = [*signature(cls.__init__).parameters.values()][1:]
@@ -261,11 +264,12 @@ class Layer:
         arrays = store.ready()
         return (store.buffers if name.startswith("moving") else arrays)[self._at[name]]
 
-    def _copy(self) -> Self:
-        """Return a layer of the same settings that is in no model."""
+    def _copy(self, store: Store) -> Self:
+        """Return the layer of a clone that has this store."""
         other = object.__new__(type(self))
-        other._given, other._settings = dict(self._given), dict(self._settings)
-        other._leave()
+        other._given, other._settings = self._given, self._settings
+        other._store, other._name = store, self._name
+        other._widths, other._at = self._widths, self._at
         return other
 
     def _shown(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Never, Self
 import numpy as np
 
 from gdcore import activations, regularizers
-from gdcore._build import Plan
+from gdcore._build import Plan, Store
 from gdcore._layer import (
     Layer,
     Setting,
@@ -185,19 +185,13 @@ class Dense(Layer):
         return 2 if self.use_bias else 1
 
     def _extend(self, plan: Plan) -> None:
-        inputs, units, settings, name = plan.width, self.units, self._settings, self.name or ""
-        self._widths = (inputs, units)
-        self._at["W"] = plan.add_parameter(
-            f"{name}.W",
-            (inputs, units),
-            settings["kernel_initializer"],
-            settings["kernel_regularizer"],
-        )
-        params: tuple[int, ...] = (self._at["W"],)
+        inputs, units, settings, name = plan.width, self.units, self._settings, self._name or ""
+        initializer, penalty = settings["kernel_initializer"], settings["kernel_regularizer"]
+        at = {"W": plan.add_parameter(f"{name}.W", (inputs, units), initializer, penalty)}
         if settings["use_bias"]:
-            self._at["b"] = plan.add_parameter(f"{name}.b", (units,), settings["bias_initializer"])
-            params = (self._at["W"], self._at["b"])
-        plan.add_stage(name, "dense", params, outputs=units)
+            at["b"] = plan.add_parameter(f"{name}.b", (units,), settings["bias_initializer"])
+        self._widths, self._at = (inputs, units), at
+        plan.add_stage(name, "dense", tuple(at.values()), outputs=units)
         plan.add_activation(name, settings["activation"])
 
     def _shown(self) -> str:
@@ -233,7 +227,7 @@ class Activation(Layer):
 
     def _extend(self, plan: Plan) -> None:
         self._widths = (plan.width, plan.width)
-        plan.add_activation(self.name or "", self.activation)
+        plan.add_activation(self._name or "", self.activation)
 
     def _shown(self) -> str:
         return f"Activation{beside(self.activation)}"
@@ -277,7 +271,7 @@ class Dropout(Layer):
     def _extend(self, plan: Plan) -> None:
         self._widths = (plan.width, plan.width)
         if self.rate:
-            plan.add_stage(self.name or "", "dropout", numbers=(self.rate,))
+            plan.add_stage(self._name or "", "dropout", numbers=(self.rate,))
 
     def _shown(self) -> str:
         return f"Dropout, {self.rate:g}"
@@ -300,13 +294,12 @@ class _Normalization(Layer):
 
     def _scale_and_shift(self, plan: Plan) -> tuple[int, int]:
         """Take the two parameters and return their positions."""
-        width, name = plan.width, self.name or ""
+        width, name = plan.width, self._name or ""
         self._widths = (width, width)
-        for key, initializer in (("gamma", "ones"), ("beta", "zeros")):
-            self._at[key] = plan.add_parameter(
-                f"{name}.{key}", (width,), initializer_named(initializer)
-            )
-        return self._at["gamma"], self._at["beta"]
+        gamma = plan.add_parameter(f"{name}.gamma", (width,), initializer_named("ones"))
+        beta = plan.add_parameter(f"{name}.beta", (width,), initializer_named("zeros"))
+        self._at = {"gamma": gamma, "beta": beta}
+        return gamma, beta
 
 
 class LayerNormalization(_Normalization):
@@ -343,7 +336,7 @@ class LayerNormalization(_Normalization):
 
     def _extend(self, plan: Plan) -> None:
         params = self._scale_and_shift(plan)
-        plan.add_stage(self.name or "", "layer_norm", params, numbers=(self.epsilon,))
+        plan.add_stage(self._name or "", "layer_norm", params, numbers=(self.epsilon,))
 
 
 class BatchNormalization(_Normalization):
@@ -403,11 +396,12 @@ class BatchNormalization(_Normalization):
         return super()._clean(name, value)
 
     def _extend(self, plan: Plan) -> None:
-        name = self.name or ""
+        name = self._name or ""
         params = self._scale_and_shift(plan)
-        self._at["moving_mean"] = plan.add_buffer(f"{name}.moving_mean", 0.0)
-        self._at["moving_variance"] = plan.add_buffer(f"{name}.moving_variance", 1.0)
-        numbers = (self.epsilon, self.momentum, self._at["moving_mean"])
+        mean = plan.add_buffer(f"{name}.moving_mean", 0.0)
+        variance = plan.add_buffer(f"{name}.moving_variance", 1.0)
+        self._at = {**self._at, "moving_mean": mean, "moving_variance": variance}
+        numbers = (self.epsilon, self.momentum, mean)
         plan.add_stage(name, "batch_norm", params, numbers=numbers)
 
 
@@ -448,7 +442,7 @@ class Residual(Layer):
         self, layers: Sequence[Layer], *, name: str | None = None, **unknown: Never
     ) -> None:
         self._take(locals(), unknown)
-        self._given["layers"] = self._settings["layers"]
+        self._given = {**self._given, "layers": self._settings["layers"]}
 
     def _clean(self, name: str, value: Any) -> Any:
         return check_layers("Residual", value) if name == "layers" else super()._clean(name, value)
@@ -464,7 +458,7 @@ class Residual(Layer):
             yield from layer._parts()
 
     def _extend(self, plan: Plan) -> None:
-        width, name = plan.width, self.name or ""
+        width, name = plan.width, self._name or ""
         self._widths = (width, width)
         fork = plan.add_stage(name, "fork")
         for layer in self._settings["layers"]:
@@ -476,12 +470,11 @@ class Residual(Layer):
             )
         plan.add_stage(name, "join", numbers=(fork,))
 
-    def _copy(self) -> Self:
-        other = object.__new__(type(self))
-        layers = [layer._copy() for layer in self._settings["layers"]]
+    def _copy(self, store: Store) -> Self:
+        other = super()._copy(store)
+        layers = [layer._copy(store) for layer in self._settings["layers"]]
         other._given = {**self._given, "layers": layers}
         other._settings = {**self._settings, "layers": layers}
-        other._leave()
         return other
 
 
