@@ -1,0 +1,262 @@
+"""What a model is beside its training: a stack of layers with the settings of `compile`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Never, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gdcore._build import seeded
+from gdcore._last_layer import (
+    PROBABILITIES,
+    Head,
+    as_loss,
+    check_outputs,
+    ending_of,
+    head_of,
+    outputs_of,
+)
+from gdcore._layer import Layer
+from gdcore._model_optimizer import asked_for, grouped, set_rate, settings_of
+from gdcore._optimizer import Optimizer
+from gdcore._stack import Stack, refuse_unknown
+from gdcore._summary import summary_html, summary_text
+from gdcore.activations import Activation
+from gdcore.losses import Loss
+
+# Arguments of Keras's compile, and where the same thing is said here.
+_ELSEWHERE = {
+    "learning_rate": "the rate is the optimizer's: gd.Adam(1e-3)",
+    "lr": "the rate is the optimizer's: gd.Adam(1e-3)",
+    "weighted_metrics": "metrics= takes weights where fit and evaluate are given some",
+}
+
+
+class Model(Stack):
+    """A stack of layers with the settings of its training; see `gdcore.models.Sequential`."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = None,
+        dtype: DTypeLike | None = None,
+        **unknown: Never,
+    ) -> None:
+        self._settings: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
+        self._loss: Loss | Callable[..., Any] | None = None
+        self._metrics: list[Any] = []
+        self._head: Head | None = None
+        self._wishes: list[dict[str, Any]] = []
+        self._compiled_layers: list[Layer] = []
+        self.history: Any = None
+        self.stop_training = False
+        super().__init__(layers, dtype, **unknown)
+
+    def _check_width(self, outputs: int) -> None:
+        if self._loss is not None:
+            check_outputs(self._loss, self._layers, outputs)
+
+    def _fused_loss(self) -> tuple[tuple[Any, ...] | None, bool]:
+        """Return the loss's spec for the core (None: a function), and whether to drop a stage.
+
+        What is dropped in training is the last stage, an activation: the loss takes its inputs.
+        """
+        head = self._compiled()
+        return head.spec, head.drop_last
+
+    def _loss_kind(self) -> str:
+        """Return what y holds, see `gdcore._last_layer.Head`."""
+        return self._compiled().kind
+
+    def _probability_activation(self) -> Activation | None:
+        """Return what makes the model's outputs probabilities, where they are none and can be."""
+        return self._compiled().probabilities
+
+    def _gives_probabilities(self) -> bool:
+        """Whether outputs, after that activation, are probabilities."""
+        ending = ending_of(self._layers)
+        if self._head is not None and self._head.probabilities is not None:
+            return True
+        return ending.name in PROBABILITIES or (
+            self._head is not None
+            and self._head.kind in ("sparse", "onehot", "binary")
+            and not ending.name
+        )
+
+    # ---- Compile settings ------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The live optimizer; None before compile."""
+        return self._optimizer
+
+    @property
+    def loss(self) -> Loss | Callable[..., Any] | None:
+        """The loss, as an object of ``gd.losses`` or the user's function; None before compile."""
+        return self._loss
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics, objects of ``gd.metrics``; the list is a new one."""
+        return list(self._metrics)
+
+    def compile(self, optimizer: Any, loss: Any, metrics: Any = None, **unknown: Never) -> None:
+        """Choose how the model is trained.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            A name, of any case, means torch's defaults: "sgd", "adam", ...; of an optimizer the
+            settings are copied: the live one, whose state is new, is ``model.optimizer``.
+            Positions in its groups are those of ``model.params``.
+        loss : str, Loss or callable
+            A name or object of ``gd.losses`` (reduction "mean" or "sum"), or your own
+            ``f(y_true, y_pred)`` in NumPy. Cross-entropies look at the last layer: after softmax or
+            sigmoid they are fused with it, after a linear layer they take logits.
+        metrics : list of str, Metric or callable, optional
+            Of ``gd.metrics``, or functions ``f(y_true, y_pred)``. They see probabilities.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an unknown name, with the nearest one, or a loss that does not fit the last layer;
+            what was compiled before is unchanged then.
+
+        Examples
+        --------
+        >>> model = gd.Sequential([gd.Input(4), gd.Dense(8, "relu"), gd.Dense(3)])
+        >>> model.compile("adam", "sparse_categorical_crossentropy")
+        >>> model.optimizer
+        Adam(lr=0.001)
+        """
+        refuse_unknown("compile", unknown, "optimizer, loss, metrics", _ELSEWHERE)
+        settings, chosen = settings_of(optimizer), as_loss(loss)
+        judges = _metrics_of(metrics)
+        head = head_of(chosen, self._layers)
+        outputs = outputs_of(self._layers)
+        if outputs is None and self._store.plan is not None:
+            outputs = self._store.plan.width
+        if outputs is not None:
+            check_outputs(chosen, self._layers, outputs)
+        wishes = asked_for([*self._parts()])
+        live = grouped(settings, wishes)
+        self._settings, self._optimizer, self._wishes = settings, live, wishes
+        self._loss, self._head, self._metrics = chosen, head, judges
+        self._compiled_layers = self.layers
+        self._cache.clear()
+
+    def _compiled(self) -> Head:
+        """Return how the loss is computed; refuse a model that is not compiled as it now is."""
+        if self._head is None:
+            raise ValueError(
+                "the model is not compiled; model.compile(optimizer='adam', loss='mse') says how it"
+                " is trained"
+            )
+        if self._compiled_layers != self._layers:
+            raise ValueError(
+                "layers were added or taken away since compile; call model.compile again"
+            )
+        return self._head
+
+    def _check_compiled(self) -> None:
+        """Refuse a model that is not compiled, or whose layers ask for something else since.
+
+        Raises
+        ------
+        ValueError
+        """
+        self._compiled()
+        if asked_for([*self._parts()]) != self._wishes:
+            raise ValueError(
+                "trainable or lr_scale of a layer was changed since compile, which takes them; call"
+                " model.compile again (the optimizer's state is new then)"
+            )
+
+    def _grouped_optimizer(self) -> Optimizer:
+        """Return a live optimizer of the compiled settings, with what layers ask for as groups."""
+        self._compiled()
+        assert self._settings is not None
+        return grouped(self._settings, self._wishes)
+
+    def _set_lr(self, lr: Any) -> None:
+        """Give the live optimizer another rate; layers with ``lr_scale`` follow."""
+        self._compiled()
+        assert self._optimizer is not None
+        assert self._settings is not None
+        set_rate(self._optimizer, self._settings, self._wishes, lr)
+
+    # ---- Copies, and how a model is shown --------------------------------------------------------
+
+    def clone(self, seed: int | np.random.Generator | None = None) -> Self:
+        """Return a model of the same layers and compile settings, with weights of its own.
+
+        Its weights are not drawn yet, its optimizer has done no step. Where this model knows its
+        input width and type, the clone has them too.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator, optional
+            Of the clone's generator; None for a new one at random.
+
+        Examples
+        --------
+        >>> model = gd.Sequential([gd.Input(2), gd.Dense(1)])
+        >>> a, b = model.clone(seed=1), model.clone(seed=1)
+        >>> bool((a.layers[0].W == b.layers[0].W).all())
+        True
+        """
+        generator = seeded(seed)
+        other = type(self)(dtype=self._store.dtype)
+        other._store._generator, other._store.plan = generator, self._store.plan
+        other._input = self._input
+        other._layers = [layer._copy(other._store) for layer in self._layers]
+        if self._settings is not None:
+            other._settings, other._loss, other._head = self._settings, self._loss, self._head
+            other._metrics, other._wishes = list(self._metrics), self._wishes
+            other._optimizer = grouped(self._settings, self._wishes)
+            if self._compiled_layers == self._layers:
+                other._compiled_layers = other.layers
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+    def summary(self) -> None:
+        """Print the layers: name, kind, outputs, parameters; what is not known yet is "?".
+
+        Examples
+        --------
+        >>> gd.Sequential([gd.Input(4), gd.Dense(8, "relu"), gd.Dense(3)]).summary()
+        layer    kind         outputs  parameters
+        dense    Dense, relu        8          40
+        dense_1  Dense              3          27
+        67 parameters, all trainable
+        """
+        print(summary_text(self))
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
+
+    def __repr__(self) -> str:
+        layers = [*([] if self._input is None else [self._input]), *self._layers]
+        dtype = "" if self._store.dtype is None else f", dtype={self._store.dtype.name!r}"
+        return f"Sequential([{', '.join(map(repr, layers))}]{dtype})"
+
+
+def _metrics_of(value: Any) -> list[Any]:
+    """Return metrics as a list of objects of `gdcore.metrics`, which differ in their names."""
+    if value is None:
+        return []
+    from gdcore.metrics import get
+
+    found = [get(one) for one in (value if isinstance(value, list | tuple) else [value])]
+    for number, metric in enumerate(found):
+        if any(metric.name == other.name for other in found[:number]):
+            raise ValueError(f"metrics: two have the name {metric.name!r}; give one another: name=")
+    return found
