@@ -205,7 +205,10 @@ class Metric(Settings, ABC):
         return target, found, weights.reshape(rows).astype(np.float64, copy=False)
 
     def _real_array(self, name: str, value: Any) -> Array:
-        array: Array = np.asarray(value)
+        try:
+            array: Array = np.asarray(value)
+        except ValueError as found:  # rows of different lengths
+            raise ValueError(f"{self.name}: {name} is no array: {found}") from None
         if array.dtype.char not in _TYPES:
             words = array.dtype.kind in "OSUT"
             way_out = "; np.unique(y, return_inverse=True)[1] makes class numbers" if words else ""

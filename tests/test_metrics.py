@@ -283,6 +283,7 @@ def test_types_of_arrays(rng):
         ("mse", [1.0] * 3, [1.0] * 4, r"accepted are as many targets as rows"),
         ("mse", 1.0, [1.0] * 4, r"y_true has shape \(\) and y_pred \(4,\)"),
         ("mse", 1.0, 1.0, r"y_pred is the number 1\.0"),
+        ("acc", [0, 1], [[0.5, 0.5], [1.0]], r"acc: y_pred is no array: .*inhomogeneous"),
         ("accuracy", [0, 2], [0.5, 0.6], r"y_true holds 2 in row 1; accepted are 0 and 1, or -1"),
         ("accuracy", [0, -1, 1], [0.5] * 3, r"y_true holds -1 in row 1; accepted are 0 and"),
         ("acc", [0.0, np.nan], [0.5, 0.6], r"acc: y_true holds nan in row 1"),
