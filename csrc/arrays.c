@@ -40,8 +40,10 @@ static bool is_masked(PyArrayObject *array)
     return !PyArray_CheckExact(array) && has_attribute((PyObject *)array, "mask");
 }
 
-static int refuse_masked(const char *name)
+int gd_array_unmasked(PyArrayObject *array, const char *name)
 {
+    if (!is_masked(array))
+        return 0;
     PyErr_Format(PyExc_TypeError,
                  "%s is a masked array, whose mask would be ignored; a plain array is accepted: "
                  "%s.filled(0) gives one",
@@ -114,10 +116,8 @@ static PyArrayObject *convert(PyObject *value, const char *name)
 static PyArrayObject *as_array(PyObject *value, const char *name)
 {
     PyArrayObject *array = convert(value, name);
-    if (array != NULL && is_masked(array)) {
-        refuse_masked(name);
+    if (array != NULL && gd_array_unmasked(array, name) < 0)
         Py_CLEAR(array);
-    }
     return array;
 }
 
@@ -249,8 +249,8 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
 
 static int check_target(PyArrayObject *array, const char *name)
 {
-    if (is_masked(array))
-        return refuse_masked(name);
+    if (gd_array_unmasked(array, name) < 0)
+        return -1;
     if (!is_real(PyArray_TYPE(array))) {
         PyErr_Format(PyExc_TypeError,
                      "%s has dtype %S; float32 and float64 arrays are updated in place: create it "

@@ -24,7 +24,7 @@ static inline const char *row_of(const gd_source *source, const size_t *rows, si
     return source->data + (ptrdiff_t)row * source->row_stride;
 }
 
-/* ---- Each type -------------------------------------------------------------------------------- */
+/* ---- Each type ------------------------------------------------------------------------------- */
 
 /* Labels that are reals: compared so that NaN is none, and cut where that is defined. */
 #define REAL_HOLDS_LABEL(x) ((double)(x) > -0x1p63 && (double)(x) < 0x1p63)
@@ -128,7 +128,7 @@ static const data_kernels kernels[GD_DATA_TYPES] = {
     [GD_DATA_U64] = {OF_TYPE(8, u64), NULL},
 };
 
-/* ---- Rows ------------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 static bool is_real_of(gd_data_type type, size_t real_size)
 {
@@ -214,7 +214,7 @@ bool gd_source_is_plain(const gd_source *source, size_t real_size)
            source->row_stride >= (ptrdiff_t)source->columns * size;
 }
 
-/* ---- What cannot be trained on ---------------------------------------------------------------- */
+/* ---- What cannot be trained on --------------------------------------------------------------- */
 
 /* Whether rows [from, to) hold what is searched for; `classes` where that is a bad label. */
 typedef bool holds_fn(const gd_source *source, size_t from, size_t to, size_t classes);

@@ -59,7 +59,7 @@ void gd_random_bits(const gd_key *key, gd_purpose purpose, uint64_t step, uint64
     fill(key, counter, n, bits);
 }
 
-/* ---- Up to GD_ORDER_TABLE rows: a shuffle ----------------------------------------------------- */
+/* ---- Up to GD_ORDER_TABLE rows: a shuffle ---------------------------------------------------- */
 
 /* The bits of an epoch, drawn a few blocks at a time; `left` of them are wanted unless numbers are
  * refused. */
@@ -110,7 +110,7 @@ static void shuffle(const gd_order *order)
     }
 }
 
-/* ---- Beyond that, or without a table: a network ----------------------------------------------- */
+/* ---- Beyond that, or without a table: a network ---------------------------------------------- */
 
 /* The halves of a place: `right_bits` bits, and as many values of the left one as n takes, so that
  * hardly any place lies outside and is walked on from (by halves of equal bits 65,537 rows lie on

@@ -145,13 +145,55 @@ __all__ += [
 globals().update({name: getattr(optimizers, name) for name in optimizers.AT_ONCE})
 
 # Imported at first use: their dataclasses are half of the time of `import gdcore`.
-_LATER = ("constraints", "datasets", "initializers", "plot", "schedules")
+_LATER = (
+    "callbacks",
+    "constraints",
+    "datasets",
+    "initializers",
+    "layers",
+    "metrics",
+    "models",
+    "plot",
+    "regularizers",
+    "schedules",
+)
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
     **dict.fromkeys(
         ("UntraceableError", "compile", "grad", "hessian", "hvp", "jacobian", "value_and_grad"),
         "gdcore.autodiff",
     ),
+    **dict.fromkeys(
+        (
+            "Activation",
+            "BatchNorm",
+            "BatchNormalization",
+            "Dense",
+            "Dropout",
+            "Input",
+            "Layer",
+            "LayerNorm",
+            "LayerNormalization",
+            "Residual",
+        ),
+        "gdcore.layers",
+    ),
+    **dict.fromkeys(
+        (
+            "CSVLogger",
+            "Callback",
+            "EarlyStopping",
+            "LambdaCallback",
+            "LearningRateScheduler",
+            "ModelCheckpoint",
+            "ProgressBar",
+            "ReduceLROnPlateau",
+            "TimeLimit",
+        ),
+        "gdcore.callbacks",
+    ),
+    "History": "gdcore.history",
+    "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
     "maximize": "gdcore.descent",

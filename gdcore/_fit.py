@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gdcore import _core
-from gdcore._fit_data import Prepared, prepare, val_data
+from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
-from gdcore._fit_settings import FitSettings
-from gdcore._networks import Data, functions_of, objective_of
-from gdcore._run import Judge, evaluate_rows, metrics_of
+from gdcore._fit_settings import FitSettings, keep
+from gdcore._networks import functions_of, objective_of
+from gdcore._run import evaluate_rows, metrics_of
 from gdcore._trainer import START, Key, Outcome, Place, Reason, Trainer
 from gdcore.history import History
 
 if TYPE_CHECKING:
     from gdcore._model import Model
-    from gdcore.callbacks import CallbackList
+    from gdcore._callback_list import CallbackList
 
 BATCHES = 1 << 16  # of one call, and rows that are judged together
 PROGRESS = 0.1  # seconds between two moves of the bar
@@ -323,7 +322,15 @@ def conduct(model: Model, running: Any, state: Any) -> History:
         error.history = history  # type: ignore[attr-defined]
         raise
     finally:
-        running.settings.keep(model, running)
+        keep(model, running)
         if callbacks is not None:
-            callbacks.on_train_end()
+            _say_goodbye(model, callbacks)
     return history
+
+
+def _say_goodbye(model: Model, callbacks: CallbackList) -> None:
+    """Let callbacks end the fit; weights that one puts in their place are not those of the fit."""
+    before = model.get_weights()
+    callbacks.on_train_end()
+    if any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True)):
+        model._fit_state.weights = before

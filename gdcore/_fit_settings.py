@@ -14,7 +14,7 @@ from gdcore._trainer import START, Key, Place, searches_line
 
 if TYPE_CHECKING:
     from gdcore._model import Model
-    from gdcore.callbacks import CallbackList
+    from gdcore._callback_list import CallbackList
 
 ON_NONFINITE = ("raise", "stop")
 

@@ -53,6 +53,7 @@ class Model(Stack):
         self._compiled_layers: list[Layer] = []
         self.history: Any = None
         self.stop_training = False
+        self._fit_state: Any = None  # where the last fit stood, see gdcore._fit_settings
         super().__init__(layers, dtype, **unknown)
 
     def _check_width(self, outputs: int) -> None:

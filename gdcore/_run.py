@@ -12,15 +12,12 @@ from gdcore import _core
 from gdcore._data import check_weights, check_X, check_y
 from gdcore._fit_data import as_weights
 from gdcore._networks import (
-    CHUNK,
-    NO_FUNCTIONS,
     Data,
     functions_of,
     given,
     network_of,
     objective_of,
 )
-from gdcore.activations import Activation
 
 if TYPE_CHECKING:
     from gdcore._model import Model
@@ -62,9 +59,8 @@ def params_of(model: Model) -> list[Array]:
 # ---- Predictions ---------------------------------------------------------------------------------
 
 
-def predict(model: Model, X: Any, batch_size: Any = None, verbose: Any = 0) -> Array:
+def predict(model: Model, X: Any) -> Array:
     """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
-    del batch_size, verbose  # Keras's: chunks of 256 rows go through together, whatever they say
     X = check_X(X, model._width)
     model._plan_for(X.shape[1])
     model._build_for(X)
@@ -76,42 +72,17 @@ def predict(model: Model, X: Any, batch_size: Any = None, verbose: Any = 0) -> A
     return out
 
 
-def predict_proba(model: Model, X: Any, batch_size: Any = None, verbose: Any = 0) -> Array:
-    """Return probabilities; see `gdcore.models.Sequential.predict_proba`."""
-    outputs = predict(model, X, batch_size, verbose)
-    activation = model._probability_activation() if model._head is not None else None
-    if activation is None:
-        if model._gives_probabilities():
-            return outputs
-        raise ValueError(
-            "the model gives no probabilities: its last layer is no softmax or sigmoid, and its"
-            " loss no cross-entropy; predict gives its outputs"
-        )
-    if activation.name == "softmax" and _ends_with_log_softmax(model):
-        probabilities: Array = np.exp(outputs)
-        return probabilities
-    return np.asarray(activation(outputs))
-
-
-def _ends_with_log_softmax(model: Model) -> bool:
-    stages = model._stages()
-    return stages[-1][0] == "activation" and stages[-1][4] == Activation("log_softmax")._spec
-
-
 # ---- Losses and metrics --------------------------------------------------------------------------
 
 
 def evaluate(
     model: Model,
     X: Any,
-    y: Any = None,
-    batch_size: Any = None,
-    verbose: Any = 0,
+    y: Any,
     sample_weight: Any = None,
     return_dict: bool = False,
 ) -> Any:
     """Return loss and metrics; see `gdcore.models.Sequential.evaluate`."""
-    del batch_size, verbose
     model._compiled()
     X = check_X(X, model._width)
     plan = model._plan_for(X.shape[1])
