@@ -48,7 +48,8 @@ struct gd_linear_kernels {
      * GD_NARROW outputs; one stride of x is 1. Row r goes to lane r mod GD_LANES of double
      * accumulators, a fixed tree adds the lanes. */
     void (*narrow_grad)(const gd_matrix *x, const void *d, size_t outputs, double *sums);
-    /* sums[c] += sum over rows of d[r width + c]: lanes and tree as in narrow_grad. */
+    /* sums[c] += sum over rows of d[r width + c], for at most GD_CHUNK rows: lanes and tree as in
+     * narrow_grad. */
     void (*column_sums)(size_t rows, size_t width, const void *d, double *sums);
     /* The whole of a chunk for one output and a squared loss, slice += loss, sum of d, X^T d; false
      * where the shape, the order of x or the loss is not provided for, and nothing is done. NULL

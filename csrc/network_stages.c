@@ -41,6 +41,15 @@ static void drop(const gd_weights *w, const gd_desk *desk, size_t i, const void 
     w->kernels->map[GD_OP_multiply](rows * n, factors, y, NULL);
 }
 
+/* sums = the sums of the columns of x, chunk by chunk. */
+static void sum_columns(const gd_weights *w, size_t rows, size_t n, const void *x, double *sums)
+{
+    memset(sums, 0, n * sizeof *sums);
+    for (size_t r = 0; r < rows; r += GD_CHUNK)
+        w->kernels->linear->column_sums(rows - r < GD_CHUNK ? rows - r : GD_CHUNK, n,
+                                        gd_at(x, r * n, w->network->real_size), sums);
+}
+
 /* Means over the rows of the columns of x, and with them mean and rstd of a batch. */
 static void measure_columns(const gd_weights *w, const gd_desk *desk, size_t i, const void *x,
                             size_t rows)
@@ -50,13 +59,12 @@ static void measure_columns(const gd_weights *w, const gd_desk *desk, size_t i, 
     const size_t n = s->outputs;
     double *mean = (double *)desk->extra[i] + 2 * n, *variance = mean + n;
     void *stats = desk->extra[i];
-    memset(mean, 0, 2 * n * sizeof *mean);
-    linear->column_sums(rows, n, x, mean);
+    sum_columns(w, rows, n, x, mean);
     for (size_t j = 0; j < n; j++)
         mean[j] /= (double)rows;
     linear->quotient(n, mean, 1, stats);
     w->kernels->layer.column_norm_terms(rows, n, NULL, x, stats, desk->terms);
-    linear->column_sums(rows, n, desk->terms, variance);
+    sum_columns(w, rows, n, desk->terms, variance);
     for (size_t j = 0; j < n; j++)
         variance[j] /= (double)rows;
 }
@@ -150,14 +158,12 @@ static void column_norm_back(const gd_weights *w, const gd_desk *desk, size_t i,
                              const void *dy, size_t rows, void *dx)
 {
     const gd_stage *s = &w->network->stage[i];
-    const struct gd_linear_kernels *linear = w->kernels->linear;
     const size_t n = s->outputs;
     const void *stats = desk->extra[i];
     double *first = (double *)desk->extra[i] + 4 * n, *second = first + n;
-    memset(first, 0, 2 * n * sizeof *first);
-    linear->column_sums(rows, n, dy, first);
+    sum_columns(w, rows, n, dy, first);
     w->kernels->layer.column_norm_terms(rows, n, dy, x, stats, desk->terms);
-    linear->column_sums(rows, n, desk->terms, second);
+    sum_columns(w, rows, n, desk->terms, second);
     for (size_t j = 0; j < 2 * n; j++)
         first[j] /= (double)rows;
     w->kernels->layer.column_norm_grad(rows, n, dy, x, stats, w->param[s->param[0]], first, second,
