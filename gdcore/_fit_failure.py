@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def failure(fit: Any, outcome: Outcome) -> NonFiniteError:
     """Return the error, with ``epoch``, ``batch``, ``layer`` and ``history`` as attributes."""
     model, trainer, history = fit.model, fit.trainer, fit.history
-    place = trainer.place
+    place = fit.place
     names = model._param_names
     array = outcome.array if outcome.array >= 0 else -2 - outcome.array
     layer = names[array].rpartition(".")[0] if outcome.array != -1 else None

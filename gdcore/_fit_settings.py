@@ -156,15 +156,18 @@ class FitSettings:
                 "resume=True, but the model has no fit to go on with; call fit without it first,"
                 " or load a model that was saved after or during one"
             )
+        return state
+
+    def take_up(self, model: Model, state: FitState) -> None:
+        """Go back to where the fit ended."""
         self.initial_epoch = state.initial_epoch
         if state.weights is not None:
             model.set_weights(state.weights)
-        return state
 
     def params_for(self, running: Any) -> dict[str, Any]:
         """Return what callbacks are told of the fit."""
         names = ["loss", *(judge.name for judge in running.judges)]
-        if running.data is not None and running.data.val is not None:
+        if running.val is not None:
             names += [f"val_{name}" for name in names]
         return {
             "epochs": self.epochs,

@@ -53,6 +53,7 @@ class Model(Stack):
         self._compiled_layers: list[Layer] = []
         self.history: Any = None
         self.stop_training = False
+        self._own_steps: Any = None  # key and number of steps of train_on_batch
         self._fit_state: Any = None  # where the last fit stood, see gdcore._fit_settings
         super().__init__(layers, dtype, **unknown)
 

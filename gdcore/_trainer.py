@@ -240,6 +240,8 @@ class Trainer:
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
+        if self.stepped_here:
+            return  # their steps are told the loss of each batch
         lrs = self.optimizer._lrs()
         if not any(map(is_told, lrs)):
             return
@@ -307,7 +309,7 @@ def step_arguments(
     inner = getattr(optimizer, "optimizer", optimizer)
     if searches_line(inner):
         return {"closure": closure}
-    needs_loss = getattr(type(inner), "_row", {}).get("needs") == "loss"
+    needs_loss = inner._row["needs"] == "loss" or any(map(is_told, inner._lrs()))
     return {"grads": list(grads), **({"loss": loss} if needs_loss else {})}
 
 
