@@ -245,7 +245,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     const double loss = call->losses[call->done], norm = call->norms[call->done];
     const bool finite = isfinite(loss) && isfinite(norm);
     if (!finite && !fit->skip) {
-        stop_nonfinite(fit, call, isfinite(loss) ? not_finite(fit->network, fit->grad) : -1);
+        stop_nonfinite(fit, call, not_finite(fit->network, fit->grad));
         return false;
     }
     if (finite) {

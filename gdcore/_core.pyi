@@ -17,7 +17,11 @@ ACTIVATIONS: list[_Row]
 LOSSES: list[_Row]
 INSTRUCTIONS: list[_Row]
 
-class NonFiniteError(FloatingPointError): ...
+class NonFiniteError(FloatingPointError):
+    epoch: int
+    batch: int
+    layer: str | None
+    history: Any
 
 @disjoint_base
 class Optimizer:

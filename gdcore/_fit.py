@@ -137,10 +137,10 @@ class Fit:
         """Run an epoch, or the rest of one, with everything that is asked around it."""
         number, callbacks = self.epoch + self.settings.initial_epoch, self.callbacks
         begun = self.trainer.place[1]
-        if not begun:
+        if not begun or not self.streams:
             self.streams = [judge.stream() for judge in self.judges]
-            if callbacks is not None:
-                callbacks.on_epoch_begin(number)
+        if callbacks is not None:
+            callbacks.on_epoch_begin(number)
         self.order = self.settings.order_of(self.epoch, self.rows)
         ended, lr = False, math.nan
         outcome: Outcome | None = None
@@ -202,8 +202,8 @@ class Fit:
             rows = self._drawing[first : first + count]
         else:
             rows = np.arange(first, first + count)
-        if train.index is not None:
-            rows = train.index[rows]
+        if train.chosen is not None:
+            rows = train.chosen[rows]
         assert train.y is not None
         weights = None if train.weights is None else train.weights[rows]
         for stream in self.streams:
@@ -223,6 +223,7 @@ class Fit:
         self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.epoch += 1
         self.trainer.tell(logs.get("val_loss", loss))
+        keep(self.model, self)
         if self.callbacks is not None:
             self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
@@ -284,6 +285,7 @@ def fit(model: Model, X: Any, y: Any = None, **settings: Any) -> History:
     else:
         key, place = state.key, state.place
         running.history = model.history or History(model._param_names, unit_names(model))
+        running.streams = list(state.streams)
     running.open(key, place)
     return conduct(model, running, state)
 
@@ -314,6 +316,8 @@ def conduct(model: Model, running: Any, state: Any) -> History:
         callbacks.on_train_begin()
         if state is not None:
             callbacks.load_state_dict(state.callbacks)
+    if isinstance(running, Fit):
+        keep(model, running)
     try:
         running.run()
     except KeyboardInterrupt as error:
@@ -323,14 +327,17 @@ def conduct(model: Model, running: Any, state: Any) -> History:
         if isinstance(running, Fit):
             keep(model, running)
         if callbacks is not None:
-            _say_goodbye(model, callbacks)
+            _end(model, callbacks)
     return history
 
 
-def _say_goodbye(model: Model, callbacks: CallbackList) -> None:
+def _end(model: Model, callbacks: CallbackList) -> None:
     """Let callbacks end the fit; weights that one puts in their place are not those of the fit."""
     before = model.get_weights()
     callbacks.on_train_end()
+    state = model._fit_state
+    if state is None:
+        return
     if any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True)):
-        if model._fit_state is not None:
-            model._fit_state.weights = before
+        state.weights = before
+    model._fit_state = state.settled()

@@ -99,8 +99,8 @@ def _split(settings: FitSettings, data: Data, own: Any, kind: str) -> tuple[Data
         return _rows(data, train, data.weights), _rows(data, held, own)
     assert not isinstance(held, slice)
     return (
-        data._replace(index=np.ascontiguousarray(train, np.int64)),
-        data._replace(index=np.ascontiguousarray(held, np.int64), weights=own),
+        data._replace(chosen=np.ascontiguousarray(train, np.int64)),
+        data._replace(chosen=np.ascontiguousarray(held, np.int64), weights=own),
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._trainer import START, Key, Place, searches_line
+from gdcore._trainer import Key, Place, searches_line
 
 if TYPE_CHECKING:
     from gdcore._model import Model
@@ -23,7 +23,8 @@ ON_NONFINITE = ("raise", "stop")
 class FitState:
     """Where a fit stood when it ended; with it `resume` goes on as if nothing had been.
 
-    `weights` are those of that moment, where a callback has put others in their place since.
+    `weights` are those of that moment, where a callback has put others in their place since;
+    `live` are the callbacks while the fit runs; `streams` the metrics of an epoch that was cut off.
     """
 
     key: Key
@@ -34,6 +35,17 @@ class FitState:
     initial_epoch: int
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     weights: list[NDArray[Any]] | None = None
+    live: CallbackList | None = None
+    streams: list[Any] = field(default_factory=list)
+
+    def settled(self) -> FitState:
+        """Return the state with that of the callbacks, which belongs to the fit no more."""
+        if self.live is None:
+            return self
+        return replace(self, callbacks=self.live.state_dict(), live=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.settled())
 
 
 class FitSettings:
@@ -203,14 +215,15 @@ def _callbacks(callbacks: Any, verbose: Any) -> CallbackList | None:
 
 
 def keep(model: Model, running: Any) -> None:
-    """Note on the model where a fit stands."""
-    trainer, callbacks = running.trainer, running.callbacks
+    """Note on the model where its fit stands."""
+    trainer = running.trainer
     model._fit_state = FitState(
         running.key,
-        trainer.place if trainer is not None else START,
+        trainer.place,
         running.rows,
         trainer.batch,
         trainer.batches,
         running.settings.initial_epoch,
-        callbacks.state_dict() if callbacks is not None else [],
+        live=running.callbacks,
+        streams=running.streams if trainer.place[1] else [],
     )

@@ -123,10 +123,10 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
 def _judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
     """Return the metrics of predictions that are all there."""
     assert data.y is not None
-    y = data.y if data.index is None else data.y[data.index]
+    y = data.y if data.chosen is None else data.y[data.chosen]
     weights = data.weights
-    if weights is not None and data.index is not None:
-        weights = weights[data.index]
+    if weights is not None and data.chosen is not None:
+        weights = weights[data.chosen]
     values = {}
     for judge in judges:
         stream = judge.stream()
@@ -146,8 +146,8 @@ def _by_blocks(
         count = min(BLOCK, data.rows - first)
         network.evaluate(arguments, first, count, room, True)
         rows: Any = slice(first, first + count)
-        if data.index is not None:
-            rows = data.index[rows]
+        if data.chosen is not None:
+            rows = data.chosen[rows]
         weights = None if data.weights is None else data.weights[rows]
         for stream in streams:
             stream.update(data.y[rows], room[:count], weights)
