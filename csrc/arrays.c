@@ -40,8 +40,19 @@ static bool is_masked(PyArrayObject *array)
     return !PyArray_CheckExact(array) && has_attribute((PyObject *)array, "mask");
 }
 
-static int refuse_masked(const char *name)
+int gd_array_unmasked(PyArrayObject *array, const char *name)
 {
+    if (PyArray_CheckExact(array))
+        return 0;
+    PyObject *interned = PyUnicode_InternFromString("mask");
+    PyObject *mask = interned != NULL ? PyObject_GetAttr((PyObject *)array, interned) : NULL;
+    Py_XDECREF(interned);
+    if (mask == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    if (mask == NULL)
+        return 0;
+    Py_DECREF(mask);
     PyErr_Format(PyExc_TypeError,
                  "%s is a masked array, whose mask would be ignored; a plain array is accepted: "
                  "%s.filled(0) gives one",
@@ -114,10 +125,8 @@ static PyArrayObject *convert(PyObject *value, const char *name)
 static PyArrayObject *as_array(PyObject *value, const char *name)
 {
     PyArrayObject *array = convert(value, name);
-    if (array != NULL && is_masked(array)) {
-        refuse_masked(name);
+    if (array != NULL && gd_array_unmasked(array, name) < 0)
         Py_CLEAR(array);
-    }
     return array;
 }
 
@@ -249,8 +258,8 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
 
 static int check_target(PyArrayObject *array, const char *name)
 {
-    if (is_masked(array))
-        return refuse_masked(name);
+    if (gd_array_unmasked(array, name) < 0)
+        return -1;
     if (!is_real(PyArray_TYPE(array))) {
         PyErr_Format(PyExc_TypeError,
                      "%s has dtype %S; float32 and float64 arrays are updated in place: create it "

@@ -1,5 +1,5 @@
-/* arrays.h: what the bindings may ask of NumPy arrays; arrays.c answers, and raises for them.
- * Containers of arrays are walked in module_walk.c.
+/* arrays.h: what the bindings may ask of NumPy arrays; arrays.c and, of data to train on,
+ * arrays_data.c answer, and raise for them. Containers of arrays are walked in module_walk.c.
  *
  * Every function that returns NULL or -1 has set an exception that names the argument, what was
  * found, what is accepted and the way out. Arrays are returned as new references. */
@@ -20,7 +20,7 @@
 #include <numpy/arrayobject.h>
 #include <numpy/ufuncobject.h>
 
-#include "gd.h"
+#include "gather.h"
 
 enum gd_layout {
     GD_CONTIGUOUS, /* C-contiguous; anything else is copied into that order (pure functions) */
@@ -39,6 +39,15 @@ PyArrayObject *gd_array_labels(PyObject *value, const char *name, npy_intp class
 /* An array to be written: exactly `type`, exactly this shape, C-contiguous, aligned, writeable. */
 PyArrayObject *gd_array_output(PyObject *value, const char *name, int type, int ndim,
                                const npy_intp *shape);
+
+/* 0, or -1 with a TypeError where it is a masked array, whose mask a kernel would not see. */
+int gd_array_unmasked(PyArrayObject *array, const char *name);
+
+/* Data to train on, read where they are: an array of one or two dimensions (one: a column), of
+ * reals, whole numbers or booleans, native and aligned; any strides, read-only or not. The source
+ * borrows it: the caller keeps the reference. Strides that nothing is reached by (an axis of length
+ * 1, no elements) are what they would be in a contiguous array. 0, or -1 with an exception. */
+int gd_array_source(PyObject *value, const char *name, gd_source *source);
 
 /* How the elements of a C- or Fortran-contiguous array fall into units. */
 gd_units gd_array_units(PyArrayObject *array);

@@ -201,6 +201,7 @@ static int module_exec(PyObject *module)
                    PyModule_AddFunctions(module, gd_function_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_linear_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_constraint_methods) < 0 ||
+                   PyModule_AddFunctions(module, gd_data_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_program_methods) < 0 ||
                    PyModule_AddFunctions(module, gd_descent_methods) < 0 ||
                    gd_add_tables(module) < 0 || gd_add_ufuncs(module) < 0

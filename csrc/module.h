@@ -32,6 +32,7 @@ PyObject *gd_scalar(double value, int type);
 extern PyMethodDef gd_function_methods[];
 extern PyMethodDef gd_linear_methods[];
 extern PyMethodDef gd_constraint_methods[];
+extern PyMethodDef gd_data_methods[];
 extern PyType_Spec gd_optimizer_spec;
 int gd_add_ufuncs(PyObject *module);
 int gd_add_tables(PyObject *module);
