@@ -24,8 +24,8 @@ from gdcore._trainer import START, Key, Outcome, Place, Reason, Trainer
 from gdcore.history import History
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 BATCHES = 1 << 16  # of one call, and rows that are judged together
 PROGRESS = 0.1  # seconds between two moves of the bar
@@ -57,7 +57,9 @@ class Fit:
         model, settings, data = self.model, self.settings, self.data
         batch = settings.batch_of(self.rows)
         assert data.train.y is not None
-        own = functions_of(model, data.train.y, (batch, self.rows - batch * (self.batches - 1)), True)
+        own = functions_of(
+            model, data.train.y, (batch, self.rows - batch * (self.batches - 1)), True
+        )
         objective = objective_of(model, data.train.y, own)
         assert model.optimizer is not None
         skip = model.optimizer.get_params().get("on_nonfinite") == "skip"

@@ -307,4 +307,3 @@ def draw_key(model: Model) -> Key:
     """Return the key of a fit, drawn from the model's generator."""
     first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
     return first, second
-

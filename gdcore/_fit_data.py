@@ -66,9 +66,7 @@ def _check_metrics(model: Model, y: Any, outputs: int) -> None:
             metric.check(y, outputs)
 
 
-def given_validation(
-    model: Model, pair: Any, width: int, kind: str, outputs: int
-) -> Data | None:
+def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: int) -> Data | None:
     """Return validation data that were given."""
     if pair is None:
         return None

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from gdcore._trainer import Key, Place, searches_line
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 ON_NONFINITE = ("raise", "stop")
 

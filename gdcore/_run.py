@@ -88,9 +88,7 @@ def evaluate(
     plan = model._plan_for(X.shape[1])
     kind = model._loss_kind()
     y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(
-        sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64)
-    )
+    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64))
     if model._metrics:
         for metric in resolve(model, plan.width):
             metric.check(y, plan.width)
