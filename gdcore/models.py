@@ -381,8 +381,9 @@ class Sequential(Model):
     ) -> tuple[Any, list[Array]]:
         """Return the loss of these rows and its gradients, for a loop of your own.
 
-        ``model.optimizer.step(model.params, grads)`` is the step that fit takes. Dropout is off and
-        batch normalisation takes the statistics of these rows, without moving its own.
+        ``model.optimizer.step(model.params, grads)`` is the step that fit takes. As there Dropout
+        draws, from the model's generator, and batch normalisation takes the statistics of these
+        rows.
 
         Parameters
         ----------
