@@ -310,7 +310,8 @@ def unit_names(model: Model) -> list[str]:
 
 def conduct(model: Model, running: Any, state: Any) -> History:
     """Run a fit between the first and the last words to its callbacks; keep where it stands."""
-    callbacks, history = running.callbacks, running.history
+    callbacks: CallbackList | None = running.callbacks
+    history: History = running.history
     model.history, model.stop_training = history, False
     if callbacks is not None:
         callbacks.set_model(model)

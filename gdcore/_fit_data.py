@@ -1,4 +1,4 @@
-"""The rows that a fit trains on and validates with: looked at as a whole, before anything changes."""
+"""The rows that a fit trains on and validates with: looked at before anything changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of fit, looked at before anything changes, and where a fit can be taken up again."""
+"""The arguments of fit, looked at before anything changes; where a fit can be taken up again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's own activations and loss in a network: programs for each number of rows that occurs."""
+"""The user's own activations and loss: programs for each number of rows that occurs."""
 
 from __future__ import annotations
 

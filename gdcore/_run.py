@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,10 @@ def value_and_grad(
         (len(X), 1, False, True, False, False, *key, 0),
     )
     numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
-    none = np.empty(0), np.empty(0, np.int64)
-    core.run(1, None, float("inf"), None, None, *numbers, ends, *none, progress)
+    losses, norms, lrs = numbers
+    records, steps = np.empty(0), np.empty(0, np.int64)
+    core.run(
+        1, None, math.inf, None, None, losses, norms, lrs, ends, records, steps, progress
+    )
     assert model.dtype is not None
     return model.dtype.type(numbers[0, 0]), grads
