@@ -1,4 +1,4 @@
-"""Training on batches that come one by one: from an iterator in fit, or from the user's own loop."""
+"""Training on batches that come one by one: from an iterator in fit, or from a loop of one's own."""
 
 from __future__ import annotations
 

@@ -185,8 +185,6 @@ def value_and_grad(
     numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
     losses, norms, lrs = numbers
     records, steps = np.empty(0), np.empty(0, np.int64)
-    core.run(
-        1, None, math.inf, None, None, losses, norms, lrs, ends, records, steps, progress
-    )
+    core.run(1, None, math.inf, None, None, losses, norms, lrs, ends, records, steps, progress)
     assert model.dtype is not None
     return model.dtype.type(numbers[0, 0]), grads
