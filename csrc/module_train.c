@@ -1,5 +1,5 @@
-/* module_train.c: runs of trainers from Python: one, or many side by side, with the GIL released but
- * for a look at signals. What the arguments mean stands in gdcore/_trainer.py. */
+/* module_train.c: runs of trainers from Python: one, or many side by side, with the GIL released
+ * but for a look at signals. What the arguments mean stands in gdcore/_trainer.py. */
 #include <math.h>
 #include <stdatomic.h>
 

@@ -20,12 +20,12 @@ static int read_settings(PyObject *settings, trainer *self, Py_ssize_t *threads)
     const size_t rows = self->g.data.rows, size = (size_t)batch;
     if (batch < 1 || batches < 1 || size > rows || (size_t)(batches - 1) > (rows - 1) / size ||
         !self->g.has_objective) {
-        PyErr_SetString(PyExc_ValueError, "batches of one row or more, within the data, are wanted");
+        PyErr_SetString(PyExc_ValueError, "batches of a row or more, within the data, are wanted");
         return -1;
     }
     *fit = (gd_fit){
         .network = &self->g.network, .param = self->g.param, .buffer = self->g.buffer,
-        .grad = self->grad, .rows = rows, .batch = size,   .batches = (size_t)batches,
+        .grad = self->grad, .rows = rows, .batch = size, .batches = (size_t)batches,
         .shuffle = shuffle, .skip = skip, .moves = moves, .sums = self->g.objective.sum,
         .key = {{first, second}},
         .often = statistics ? gd_fit_often(&self->g.network, size) : 0,
