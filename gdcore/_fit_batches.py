@@ -1,4 +1,4 @@
-"""Training on batches that come one by one: from an iterator in fit, or from a loop of the user's."""
+"""Training on batches that come one by one: from an iterator in fit, or a loop of the user's."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any, Never, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gdcore._average import keeps_average
 from gdcore._build import seeded
 from gdcore._last_layer import (
     OF_CLASSES,
@@ -83,7 +84,12 @@ class Model(Stack):
         """Return the parameters that predict: the model's own, or the optimizer's average."""
         params = self._store.ready()
         optimizer = self._optimizer
-        if optimizer is None or not optimizer.t or self._outside:
+        if optimizer is None or self._outside:
+            return params
+        averages = self._cache.get("averages")
+        if averages is None:
+            averages = self._cache["averages"] = keeps_average(optimizer)
+        if not averages or not optimizer.t:
             return params
         averaged: list[Any] = optimizer.averaged(params)
         return averaged

@@ -53,11 +53,11 @@ def metrics_of(model: Model) -> list[Any]:
 def predict(model: Model, X: Any) -> Array:
     """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
     X = check_X(X, model._width)
-    model._plan_for(X.shape[1])
-    model._build_for(X)
-    plan = model._known_plan()
+    if not model.built:
+        model._plan_for(X.shape[1])
+        model._build_for(X)
     own = functions_of(model, None, (len(X),), False)
-    out = np.empty((len(X), plan.width), model.dtype)
+    out = np.empty((len(X), model._known_plan().width), model.dtype)
     arguments = given(model, model._point(), Data(X), None, own)
     network_of(model, False).evaluate(arguments, 0, len(X), out, False)
     return out
