@@ -137,6 +137,8 @@ def test_one_cycle_moves_momentum(inner):
     for model in (other, same):
         train(model, X, Y, batch_size=BATCH, epochs=3)
     assert bits(other) != bits(same)  # momentum is not that of the constructor
+    if inner != "Adam":
+        assert same.optimizer.momentum == 0.5
 
 
 def test_schedules_of_epochs():

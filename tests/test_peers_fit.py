@@ -102,7 +102,7 @@ OPTIMIZERS = {
 NETS = {
     "plain": [("dense", 16, "tanh", True), ("dense", 8, "gelu", True)],
     "layer norm": [("dense", 12, "linear", True), ("norm", 0, "silu", True)],
-    # Without bias: its gradient before a normalisation is 0 but for rounding, whose sign Rprop takes.
+    # Without bias, whose gradient would be 0 but for rounding: Rprop takes the sign of that.
     "batch norm": [("dense", 12, "linear", False), ("batch", 0, "tanh", True)],
     "skip": [("dense", 6, "tanh", True), ("skip", 9, "softplus", True)],
 }
