@@ -392,3 +392,72 @@ def test_classes_are_balanced_over_the_rows_that_train():
     train(model, X, labels, class_weight="balanced", validation_split=0.3)
     train(twin, X[:49], labels[:49], class_weight="balanced")
     assert bits(model) == bits(twin)
+
+
+# ---- Averages of the parameters ------------------------------------------------------------------
+
+AVERAGING = {
+    "EMA": lambda: gd.EMA(gd.SGD(0.5), decay=0.9),
+    "ScheduleFreeSGD": lambda: gd.ScheduleFreeSGD(0.5),
+    "ASGD": lambda: gd.ASGD(0.5, t0=1),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_the_best_weights_are_what_predicts(name):
+    model = net(AVERAGING[name](), layers=[gd.Dense(40, "relu"), gd.Dense(2)])
+    held = X[50:], Y[50:]
+    stop = gd.EarlyStopping(patience=20, restore_best_weights=True)
+    h = train(
+        model, X[:50], Y[:50], epochs=60, batch_size=5, validation_data=held, callbacks=[stop]
+    )
+    best = min(h.history["val_loss"])
+    assert best < h.history["val_loss"][-1]
+    assert model.evaluate(*held) == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_weights_that_are_set_are_what_predicts(name):
+    model, plain = net(AVERAGING[name]()), net()
+    train(model, X, Y, epochs=5)
+    weights = plain.get_weights()
+    model.set_weights(weights)
+    np.testing.assert_array_equal(model.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("name", ["EMA", "ScheduleFreeSGD"])
+def test_good_weights_that_are_restored_are_what_predicts(name):
+    optimizer = gd.EMA(gd.SGD(0.01)) if name == "EMA" else gd.ScheduleFreeSGD(0.01)
+    x = X.copy()
+    x[40] = 1e200
+    model = net(optimizer, layers=[gd.Dense(2)])
+    before = model.predict(X)
+    with pytest.raises(gd.NonFiniteError, match="start of the epoch"):
+        train(model, x, Y, batch_size=8)
+    np.testing.assert_allclose(model.predict(X), before, rtol=1e-12)
+
+
+def test_programs_are_made_for_batches_that_occur(monkeypatch):
+    from gdcore import _own_functions
+
+    sizes = []
+    made = _own_functions.sizes_of
+    monkeypatch.setattr(
+        _own_functions, "sizes_of", lambda b, whole: sizes.append([*b]) or made(b, whole)
+    )
+
+    def centred(y_true, y_pred):
+        return np.mean((y_pred - y_true - np.mean(y_pred - y_true, axis=0)) ** 2, axis=1)
+
+    train(net(loss=centred), X, Y, batch_size=8, steps_per_epoch=2)
+    assert max(sizes[0]) == 8
+
+
+def test_ctrl_c_in_on_train_begin_carries_the_history():
+    def cut(logs):
+        raise KeyboardInterrupt
+
+    model = net()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(model, X, Y, callbacks=[gd.LambdaCallback(on_train_begin=cut)])
+    assert caught.value.history is model.history
