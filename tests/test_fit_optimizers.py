@@ -76,6 +76,35 @@ def test_predictions_of_an_ema():
     assert h.history["val_loss"][-1] == model.evaluate(X, Y)
 
 
+AVERAGING = {
+    "EMA": lambda: gd.EMA(gd.SGD(0.5), decay=0.9),
+    "ScheduleFreeSGD": lambda: gd.ScheduleFreeSGD(0.5),
+    "ASGD": lambda: gd.ASGD(0.5, t0=1),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_the_best_weights_are_what_predicts(name):
+    model = net(AVERAGING[name](), layers=[gd.Dense(40, "relu"), gd.Dense(2)])
+    held = X[50:], Y[50:]
+    stop = gd.EarlyStopping(patience=20, restore_best_weights=True)
+    h = train(
+        model, X[:50], Y[:50], epochs=60, batch_size=5, validation_data=held, callbacks=[stop]
+    )
+    best = min(h.history["val_loss"])
+    assert best < h.history["val_loss"][-1]
+    assert model.evaluate(*held) == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_weights_that_are_set_are_what_predicts(name):
+    model, plain = net(AVERAGING[name]()), net()
+    train(model, X, Y, epochs=5)
+    weights = plain.get_weights()
+    model.set_weights(weights)
+    np.testing.assert_array_equal(model.predict(X), plain.predict(X))
+
+
 # ---- Line searches -------------------------------------------------------------------------------
 
 
