@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike
 
 from gdcore._build import seeded
 from gdcore._last_layer import (
+    OF_CLASSES,
+    OF_EVENTS,
     PROBABILITIES,
     Head,
     as_loss,
@@ -53,6 +55,7 @@ class Model(Stack):
         self._compiled_layers: list[Layer] = []
         self.history: Any = None
         self.stop_training = False
+        self._own_steps: Any = None  # key and number of steps of train_on_batch
         self._fit_state: Any = None  # where the last fit stood, see gdcore._fit_settings
         super().__init__(layers, dtype, **unknown)
 
@@ -78,14 +81,11 @@ class Model(Stack):
 
     def _gives_probabilities(self) -> bool:
         """Whether outputs, after that activation, are probabilities."""
-        ending = ending_of(self._layers)
         if self._head is not None and self._head.probabilities is not None:
             return True
-        return ending.name in PROBABILITIES or (
-            self._head is not None
-            and self._head.kind in ("sparse", "onehot", "binary")
-            and not ending.name
-        )
+        name = ending_of(self._layers).name
+        own = isinstance(self._loss, Loss) and self._loss.name in (*OF_CLASSES, *OF_EVENTS)
+        return name in PROBABILITIES or (own and not name)
 
     # ---- Compile settings ------------------------------------------------------------------------
 

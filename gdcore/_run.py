@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +89,7 @@ def evaluate(
     plan = model._plan_for(X.shape[1])
     kind = model._loss_kind()
     y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(
-        sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64)
-    )
+    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64))
     if model._metrics:
         for metric in resolve(model, plan.width):
             metric.check(y, plan.width)
@@ -123,10 +122,10 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
 def _judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
     """Return the metrics of predictions that are all there."""
     assert data.y is not None
-    y = data.y if data.index is None else data.y[data.index]
+    y = data.y if data.chosen is None else data.y[data.chosen]
     weights = data.weights
-    if weights is not None and data.index is not None:
-        weights = weights[data.index]
+    if weights is not None and data.chosen is not None:
+        weights = weights[data.chosen]
     values = {}
     for judge in judges:
         stream = judge.stream()
@@ -146,8 +145,8 @@ def _by_blocks(
         count = min(BLOCK, data.rows - first)
         network.evaluate(arguments, first, count, room, True)
         rows: Any = slice(first, first + count)
-        if data.index is not None:
-            rows = data.index[rows]
+        if data.chosen is not None:
+            rows = data.chosen[rows]
         weights = None if data.weights is None else data.weights[rows]
         for stream in streams:
             stream.update(data.y[rows], room[:count], weights)
@@ -184,7 +183,8 @@ def value_and_grad(
         (len(X), 1, False, True, False, False, *key, 0),
     )
     numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
-    none = np.empty(0), np.empty(0, np.int64)
-    core.run(1, None, float("inf"), None, None, *numbers, ends, *none, progress)
+    losses, norms, lrs = numbers
+    records, steps = np.empty(0), np.empty(0, np.int64)
+    core.run(1, None, math.inf, None, None, losses, norms, lrs, ends, records, steps, progress)
     assert model.dtype is not None
     return model.dtype.type(numbers[0, 0]), grads

@@ -355,8 +355,10 @@ class Stack:
                 f"weights holds {len(weights)} arrays but the model has {len(live)}:"
                 f" {', '.join(f'{name} {array.shape}' for name, array in live)}"
             )
+        assert self._store.flat is not None
+        written = (self._store.flat, *self._store.buffers)
         arrays = [
-            as_weights(f"weights[{i}] ({name})", value, array)
+            as_weights(f"weights[{i}] ({name})", value, array, *written)
             for i, (value, (name, array)) in enumerate(zip(weights, live, strict=True))
         ]
         for (_, array), values in zip(live, arrays, strict=True):

@@ -23,6 +23,7 @@ from typing import Any
 import figures_000
 import figures_001
 import figures_003
+import figures_004
 import nbformat
 from figures import Row
 from nbclient import NotebookClient
@@ -38,6 +39,7 @@ COMPARISONS: dict[str, Callable[[Mapping[str, Any]], Sequence[Row]]] = {
     "000_linear_regression": figures_000.compare,
     "001_descent": figures_001.compare,
     "003_value_and_grad": figures_003.compare,
+    "004_neuron": figures_004.compare,
 }
 
 
