@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gdcore._composed import fresh
 from gdcore._fit import Fit
+from gdcore._fit_batches import draw_key
 from gdcore._fit_data import prepare
 from gdcore._fit_settings import FitSettings
 from gdcore._model import Model
@@ -30,6 +31,7 @@ Float64Array = NDArray[np.float64]
 
 MODEL_WEIGHT = 0.8  # of the past in the average of a model's losses
 LOOKS = 16  # how often a sweep is looked at
+AT_ONCE = 16  # steps of one call: so many are lost where Ctrl-C comes in between
 _OF_MODELS = ("batch_size", "sample_weight", "class_weight", "seed")
 _OF_FUNCTIONS = ("x0", "optimizer", "args", "grad")
 _ACCEPTED = ["X", "y", "start", "stop", "steps", "smoothing", "rule", *_OF_MODELS, *_OF_FUNCTIONS]
@@ -325,13 +327,13 @@ class _ModelSweep:
         data = prepare(moving, X, y, chosen)
         chosen.check_rows(moving, data.train.rows, None)
         moving._begin(seed)
-        first, second = moving._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
+        key = draw_key(moving)
         still = _copy(moving, None)
         still._optimizer = SGD(0.0)
         self.trainers: list[Trainer] = []
         for each in (moving, still):
             running = Fit(each, data, chosen)
-            running.open((first, second), START)
+            running.open(key, START)
             self.trainers.append(running.trainer)
         assert moving.dtype is not None
         self.eps = float(np.finfo(moving.dtype).eps)
@@ -340,14 +342,20 @@ class _ModelSweep:
     def run(self) -> None:
         """Train with all rates, or until the loss has risen."""
         # What an optimizer of Python had done when Ctrl-C came is not known but step by step.
-        alone = any(trainer.stepped_here for trainer in self.trainers)
-        block = 1 if alone else max(self.steps // LOOKS, 1)
-        for done in range(0, self.steps, block):
-            count = min(block, self.steps - done)
-            for trainer, column in zip(self.trainers, self._columns, strict=True):
-                self.failed = not _train(trainer, count, column) or self.failed
-            if self.failed or end_of(*self.columns(), self.weight) is not None:
+        most = 1 if any(trainer.stepped_here for trainer in self.trainers) else AT_ONCE
+        look = max(self.steps // LOOKS, 1)
+        for begin in range(0, self.steps, look):
+            end = min(begin + look, self.steps)
+            for done in range(begin, end, most):
+                self._train(min(most, end - done))
+                if self.failed:
+                    return
+            if end_of(*self.columns(), self.weight) is not None:
                 return
+
+    def _train(self, count: int) -> None:
+        for trainer, column in zip(self.trainers, self._columns, strict=True):
+            self.failed = not _train(trainer, count, column) or self.failed
 
     def columns(self) -> tuple[Float64Array, Float64Array]:
         """Return the losses of the copy that moves, and of the one that does not."""
@@ -379,6 +387,5 @@ def _train(trainer: Trainer, count: int, losses: list[float]) -> bool:
     losses += outcome.losses.tolist()
     if outcome.reason is not Reason.NONFINITE:
         return True
-    number = 0 if trainer.stepped_here else len(outcome.losses)
-    losses.append(float(trainer.results[0][0, number]))
+    losses.append(outcome.loss)
     return False
