@@ -108,19 +108,25 @@ class Fit:
         begun = self.trainer.place[1]
         left = (self.settings.last_epoch - self.epoch) * self.batches - begun
         count = min(left, BATCHES, self._at_once())
+        first = self.epoch + self.settings.initial_epoch
         started = time.monotonic()
         outcome = self._call(count)
+        self._enter_epochs(outcome, begun)
+        ends = len(outcome.epoch_losses)
+        if self.callbacks is not None and ends:
+            shown = {"loss": outcome.epoch_losses.tolist(), "lr": self.history.lrs[-ends:]}
+            self.callbacks.on_epochs(range(first, first + ends), shown)
+        self._measure(count, time.monotonic() - started)
+        self._end(outcome)
+
+    def _enter_epochs(self, outcome: Outcome, begun: int) -> None:
+        """Enter the epochs that ended in a call, which began at this batch."""
         ends = len(outcome.epoch_losses)
         lasts = self.batches - 1 - begun + self.batches * np.arange(ends)
         first = self.epoch + self.settings.initial_epoch
         columns = {"loss": outcome.epoch_losses}
         self.history.append_epochs(range(first, first + ends), columns, outcome.lrs[lasts])
         self.epoch += ends
-        if self.callbacks is not None and ends:
-            shown = {"loss": outcome.epoch_losses.tolist(), "lr": self.history.lrs[-ends:]}
-            self.callbacks.on_epochs(range(first, first + ends), shown)
-        self._measure(count, time.monotonic() - started)
-        self._end(outcome)
 
     def _at_once(self) -> int:
         """Return the batches between two moves of a progress bar."""
