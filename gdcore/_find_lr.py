@@ -149,8 +149,8 @@ def find_lr(
     >>> 1e-3 < found.suggestion < 1
     True
     >>> model.optimizer.lr = found.suggestion
-    >>> 0.01 < gd.find_lr(lambda x: x**2, 1.0, optimizer=gd.SGD(momentum=0.9)).suggestion < 0.5
-    True
+    >>> print(f"{gd.find_lr(lambda x: x**2, 1.0).suggestion:.2g}")
+    0.045
     """
     for name in unknown:
         raise unknown_argument("find_lr", name, _ACCEPTED, _OTHER_NAMES)
@@ -162,8 +162,8 @@ def find_lr(
         )
     sweep: _ModelSweep | _FunctionSweep
     if isinstance(model, Model):
-        rule_of_its_own = None if optimizer is SGD else optimizer
-        _refuse("a model", x0=x0, optimizer=rule_of_its_own, args=args or None, grad=grad)
+        chosen = None if optimizer is SGD else optimizer
+        _refuse("a model", x0=x0, optimizer=chosen, args=args or None, grad=grad)
         weight = _weight(MODEL_WEIGHT if smoothing is None else smoothing)
         data = {"sample_weight": sample_weight, "class_weight": class_weight}
         sweep = _ModelSweep(model, X, y, rates, steps, weight, seed, batch_size=batch_size, **data)

@@ -182,6 +182,8 @@ class LRFinder:
         return text
 
     def _no_fall(self, n: int) -> str:
+        if not len(self.losses):
+            return "no suggestion: nothing was swept"
         if not n:
             return "no suggestion: the loss is not finite before the first step"
         if n < 3:
