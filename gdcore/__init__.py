@@ -55,6 +55,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from gdcore._diagnose import diagnose
+    from gdcore._find_lr import find_lr
+    from gdcore._many import fit_many, load_many
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
@@ -131,6 +133,8 @@ __all__ = [
     "dense_grad",
     "diagnose",
     "elu",
+    "find_lr",
+    "fit_many",
     "gelu",
     "gelu_tanh",
     "get_num_threads",
@@ -145,6 +149,7 @@ __all__ = [
     "layers",
     "leaky_relu",
     "linear_value_and_grad",
+    "load_many",
     "log_softmax",
     "losses",
     "maximize",
@@ -258,6 +263,9 @@ _FUNCTIONS = {
     "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
+    "find_lr": "gdcore._find_lr",
+    "fit_many": "gdcore._many",
+    "load_many": "gdcore._many",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",
     "sweep": "gdcore._sweep",
