@@ -23,7 +23,7 @@ from gdcore._names import did_you_mean
 from gdcore._native import is_told
 from gdcore._rate_state import momentum_of
 from gdcore._run import value_and_grad
-from gdcore._trainer import searches_line, step_arguments
+from gdcore._trainer import searches_line, step_told
 from gdcore.schedules import Schedule, per_epoch
 from gdcore.schedules._base import Float64Array, Momentum
 
@@ -480,7 +480,10 @@ def _updates(
         _settle_rates(optimizer, model)
     given = [g.copy() for g in grads]
     try:
-        optimizer.step(after, **step_arguments(optimizer, closure, given, float(loss)))
+        if closure is not None:
+            optimizer.step(after, closure=closure)
+        else:
+            step_told(optimizer, after, given, float(loss))
     except NonFiniteError:
         return None
     with np.errstate(all="ignore"):

@@ -20,7 +20,7 @@ from gdcore._names import did_you_mean
 from gdcore._optimizer import Optimizer
 from gdcore._rate_rules import RULES, LRFinder, end_of
 from gdcore._result import Reason as Stop
-from gdcore._trainer import START, Reason, Trainer, searches_line
+from gdcore._trainer import Reason, Trainer, searches_line
 from gdcore.descent import as_count, copied_optimizer, minimize, unknown_argument
 from gdcore.optimizers import SGD
 from gdcore.schedules import exponential
@@ -325,7 +325,6 @@ class _ModelSweep:
         assert moving.optimizer is not None
         moving.optimizer.set_params(on_nonfinite="ignore")
         data = prepare(moving, X, y, chosen)
-        chosen.check_rows(moving, data.train.rows, None)
         moving._begin(seed)
         key = draw_key(moving)
         still = _copy(moving, None)
@@ -333,7 +332,7 @@ class _ModelSweep:
         self.trainers: list[Trainer] = []
         for each in (moving, still):
             running = Fit(each, data, chosen)
-            running.open(key, START)
+            running.open(None, key)
             self.trainers.append(running.trainer)
         assert moving.dtype is not None
         self.eps = float(np.finfo(moving.dtype).eps)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore import _core
+from gdcore._composed import Composed
 from gdcore._fit_batches import BatchFit, check_settings, draw_key, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
@@ -72,10 +73,12 @@ class Fit:
 
     # ---- Beginning -------------------------------------------------------------------------------
 
-    def open(self, state: FitState | None) -> None:
+    def open(self, state: FitState | None, key: Key | None = None) -> None:
         """Make the trainer and the history, or take both up where a fit ended."""
         model, settings = self.model, self.settings
-        self.key = draw_key(model) if state is None else state.key
+        if state is not None:
+            key = state.key
+        self.key = draw_key(model) if key is None else key
         optimizer = innermost(model.optimizer)
         self.trainer = Trainer(
             model,
@@ -146,14 +149,15 @@ class Fit:
 
     def many(self) -> bool:
         """Whether nothing in Python has to be asked between epochs."""
-        callbacks = self.callbacks
+        callbacks, optimizer = self.callbacks, self.model.optimizer
+        assert optimizer is not None
         return (
             not self.judges
             and self.val is None
             and self.settings.batch_order is None
-            and not self.trainer.stepped_here
+            and not isinstance(optimizer, Composed)
             and (callbacks is None or not callbacks.wants_epochs)
-            and not any(map(is_told, self.trainer.optimizer._lrs()))
+            and not any(map(is_told, optimizer._lrs()))
         )
 
     # ---- Many epochs at once ---------------------------------------------------------------------

@@ -16,16 +16,15 @@ import numpy as np
 from gdcore import _core
 from gdcore._core import NonFiniteError
 from gdcore._data import as_data
-from gdcore._fit import BATCHES, Fit, conduct, unit_names
-from gdcore._fit_batches import draw_key
+from gdcore._fit import BATCHES, Fit, conduct
 from gdcore._fit_data import prepare
-from gdcore._fit_settings import FitSettings, keep
+from gdcore._fit_settings import FitSettings
 from gdcore._initializer import as_generator
 from gdcore._many_table import Table
 from gdcore._names import did_you_mean
 from gdcore._networks import network_of
 from gdcore._stack import refuse_unknown
-from gdcore._trainer import START, Reason
+from gdcore._trainer import Reason
 from gdcore.history import History
 from gdcore.models import Sequential
 
@@ -289,6 +288,7 @@ class _Work:
             try:
                 running = self._open(pair, seed)
                 if running.callbacks is None and running.many():
+                    running.open(None)
                     together.append(_Job(key, running))
                     continue
                 conduct(running.model, running, None)
@@ -316,16 +316,12 @@ class _Work:
             assert like.dtype is not None
             copy._store.build(like.dtype)
         data = prepare(copy, X, pair[1], settings)
-        settings.check_rows(copy, data.train.rows, None)
         dropped = copy._fused_loss()[1]
         if like is None:
             like = self._alike[kind] = copy
         copy._cache[f"network {dropped}"] = network_of(like, dropped)
         running = Fit(copy, data, settings)
         copy._begin(seed)
-        key = draw_key(copy)
-        running.history = History(copy._param_names, unit_names(copy))
-        running.open(key, START)
         return running
 
     def _run(self, jobs: list[_Job]) -> None:
@@ -360,7 +356,7 @@ class _Work:
             if job.error is not None:
                 self._fail(job.key, job.error)
             elif job.is_over():
-                keep(job.running.model, job.running)
+                job.running.model._fit_state = job.running.state().settled()
                 self._done(job.key, job.running.model)
 
     def _done(self, key: Any, model: Any) -> None:
@@ -386,13 +382,11 @@ class _Job:
     def __init__(self, key: Any, running: Fit) -> None:
         self.key, self.running = key, running
         self.error: Exception | None = None
-        self._begun = self._skipped = 0
 
     def begin(self) -> None:
         """Say on the model that it is fitted."""
         model = self.running.model
         model.history, model.stop_training = self.running.history, False
-        model._outside = False
 
     def is_over(self) -> bool:
         """Whether no call is to follow."""
@@ -406,8 +400,7 @@ class _Job:
     def call(self, most: int) -> tuple[Any, tuple[Any, ...]]:
         """Return the trainer and the arguments of its next run."""
         running, trainer = self.running, self.running.trainer
-        _, self._begun, _, _, _, _, self._skipped = trainer.place
-        left = (running.settings.last_epoch - running.epoch) * running.batches - self._begun
+        left = (running.settings.last_epoch - running.epoch) * running.batches - trainer.place[1]
         arguments = trainer.prepare(min(left, BATCHES, most))
         trainer.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
         return trainer.core, arguments
@@ -417,8 +410,7 @@ class _Job:
         running = self.running
         outcome = running.trainer.outcome()
         try:
-            running._enter(outcome, self._skipped)
-            running._enter_epochs(outcome, self._begun)
+            running.enter()
             running._end(outcome)
         except Exception as error:
             self.error = error

@@ -18,7 +18,7 @@ def everything_of(model):
         "history": (id(model.history), repr(model.history)),
         "fit": (id(model._fit_state), repr(model._fit_state)),
         "metrics": [repr(metric) for metric in model.metrics],
-        "stop": (model.stop_training, model._outside, model._own_steps),
+        "stop": (model.stop_training, model._outside_at, model._own_steps),
         "settings": repr(model._settings),
     }
 

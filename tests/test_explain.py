@@ -263,7 +263,9 @@ OPTIMIZERS = [
 
 
 @pytest.mark.parametrize("fitted", [False, True])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(
+    "optimizer", OPTIMIZERS, ids=[f"{i}-{type(o).__name__}" for i, o in enumerate(OPTIMIZERS)]
+)
 def test_the_update_is_that_of_the_next_step(optimizer, fitted):
     X, y = spirals()
     scale = 1.0 if isinstance(optimizer, gd.LBFGS | gd.Armijo) else 0.5

@@ -299,7 +299,6 @@ def picked(y_true, y_pred):
         ({"callbacks": [gd.EarlyStopping(monitor="val_los")]}, ValueError),
     ],
     ids=["steps", "drop_last", "seed", "batch_order", "monitor"],
-    ids=str,
 )
 @pytest.mark.parametrize("untouched", [True, False])
 def test_refused_arguments_change_nothing(settings, error, untouched):

@@ -47,7 +47,7 @@ def bits_of(model):
         "statistics": {name: rows.tobytes() for name, rows in h.statistics.items()},
         "steps": h.statistics_steps.tobytes(),
         "fit": str((fit.key, fit.place, fit.rows, fit.batch, fit.batches, fit.callbacks)),
-        "outside": (model._outside, model._own_steps, model.stop_training),
+        "outside": (model._outside_at, model._own_steps, model.stop_training),
     }
 
 
