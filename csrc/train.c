@@ -245,7 +245,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     const double loss = call->losses[call->done], norm = call->norms[call->done];
     const bool finite = isfinite(loss) && isfinite(norm);
     if (!finite && !fit->skip) {
-        stop_nonfinite(fit, call, isfinite(loss) ? not_finite(fit->network, fit->grad) : -1);
+        stop_nonfinite(fit, call, not_finite(fit->network, fit->grad));
         return false;
     }
     if (finite) {
@@ -259,7 +259,8 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     } else {
         place->skipped++;
     }
-    const int64_t bad = place->batch + 1 == fit->batches ? not_finite(fit->network, fit->param) : -1;
+    const bool last = place->batch + 1 == fit->batches;
+    const int64_t bad = last ? not_finite(fit->network, fit->param) : -1;
     if (bad >= 0) {
         stop_nonfinite(fit, call, -2 - bad);
         return false;

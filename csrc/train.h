@@ -59,7 +59,7 @@ typedef struct {
     size_t done, epochs, records;
     gd_train_end end;
     gd_run_status status;
-    int64_t array;         /* that is not finite: of a gradient; -1: the loss; -2 - i: weights */
+    int64_t array;         /* that is not finite: a gradient; -1: the loss alone; -2 - i: weights */
 } gd_training;
 
 /* Norms of weights, gradients and updates of each array; fractions of zero and saturated units of

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdcore import _core
+from gdcore._fit_batches import BatchFit, check_settings, draw_key, enter_records, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings, keep
+from gdcore._native import is_told
 from gdcore._networks import functions_of, objective_of
 from gdcore._run import evaluate_rows, metrics_of
 from gdcore._trainer import START, Key, Outcome, Place, Reason, Trainer
 from gdcore.history import History
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 BATCHES = 1 << 16  # of one call, and rows that are judged together
 PROGRESS = 0.1  # seconds between two moves of the bar
@@ -33,7 +35,7 @@ class Fit:
     """One fit while it runs."""
 
     def __init__(self, model: Model, data: Prepared, settings: FitSettings) -> None:
-        self.model, self.data, self.settings = model, data, settings
+        self.model, self.data, self.settings, self.val = model, data, settings, data.val
         self.callbacks: CallbackList | None = settings.callbacks
         rows, batch = data.train.rows, settings.batch_of(data.train.rows)
         batches = rows // batch if settings.drop_last else -(-rows // batch)
@@ -55,7 +57,9 @@ class Fit:
         model, settings, data = self.model, self.settings, self.data
         batch = settings.batch_of(self.rows)
         assert data.train.y is not None
-        own = functions_of(model, data.train.y, (batch, self.rows - batch * (self.batches - 1)), True)
+        own = functions_of(
+            model, data.train.y, (batch, self.rows - batch * (self.batches - 1)), True
+        )
         objective = objective_of(model, data.train.y, own)
         assert model.optimizer is not None
         skip = model.optimizer.get_params().get("on_nonfinite") == "skip"
@@ -90,11 +94,11 @@ class Fit:
         callbacks = self.callbacks
         return (
             not self.judges
-            and self.data.val is None
+            and self.val is None
             and self.settings.batch_order is None
             and not self.trainer.stepped_here
             and (callbacks is None or not callbacks.wants_epochs)
-            and not any(hasattr(lr, "told") for lr in self.trainer.optimizer._lrs())
+            and not any(map(is_told, self.trainer.optimizer._lrs()))
         )
 
     # ---- Many epochs at once ---------------------------------------------------------------------
@@ -135,10 +139,10 @@ class Fit:
         """Run an epoch, or the rest of one, with everything that is asked around it."""
         number, callbacks = self.epoch + self.settings.initial_epoch, self.callbacks
         begun = self.trainer.place[1]
-        if not begun:
+        if not begun or not self.streams:
             self.streams = [judge.stream() for judge in self.judges]
-            if callbacks is not None:
-                callbacks.on_epoch_begin(number)
+        if callbacks is not None:
+            callbacks.on_epoch_begin(number)
         self.order = self.settings.order_of(self.epoch, self.rows)
         ended, lr = False, math.nan
         outcome: Outcome | None = None
@@ -200,8 +204,8 @@ class Fit:
             rows = self._drawing[first : first + count]
         else:
             rows = np.arange(first, first + count)
-        if train.index is not None:
-            rows = train.index[rows]
+        if train.chosen is not None:
+            rows = train.chosen[rows]
         assert train.y is not None
         weights = None if train.weights is None else train.weights[rows]
         for stream in self.streams:
@@ -215,12 +219,13 @@ class Fit:
         logs = {"loss": loss}
         for judge, stream in zip(self.judges, self.streams, strict=True):
             logs[judge.name] = stream.result()
-        if self.data.val is not None:
-            values = evaluate_rows(self.model, self.data.val, self.judges)
+        if self.val is not None:
+            values = evaluate_rows(self.model, self.val, self.judges)
             logs.update({f"val_{name}": value for name, value in values.items()})
         self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.epoch += 1
         self.trainer.tell(logs.get("val_loss", loss))
+        keep(self.model, self)
         if self.callbacks is not None:
             self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
@@ -243,18 +248,13 @@ class Fit:
 
     def _enter(self, outcome: Outcome, skipped: int) -> None:
         """Append what batches brought to the history."""
-        history, trainer = self.history, self.trainer
-        history.append_batches(outcome.losses, outcome.norms, trainer.place[6] - skipped)
-        if not len(outcome.steps):
-            return
-        arrays = len(trainer.params)
-        units = (trainer.width - 3 * arrays) // 2
-        edges = np.cumsum([0, arrays, arrays, arrays, units, units])
-        names = ("weight_norm", "grad_norm", "update_norm", "zero_fraction", "saturated_fraction")
-        columns = {
-            name: outcome.records[:, edges[i] : edges[i + 1]] for i, name in enumerate(names)
-        }
-        history.append_statistics(outcome.steps, columns)
+        self.history.append_batches(outcome.losses, outcome.norms, self.trainer.place[6] - skipped)
+        enter_records(self.history, self.trainer, outcome)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and batch within it."""
+        return self.trainer.place[:2]
 
     def _end(self, outcome: Outcome) -> None:
         """Stop where the outcome says so."""
@@ -270,33 +270,35 @@ class Fit:
 def fit(model: Model, X: Any, y: Any = None, **settings: Any) -> History:
     """Train a model; see `gdcore.models.Sequential.fit`."""
     model._check_compiled()
-    if is_batches(X):
-        from gdcore._fit_batches import fit_batches
-
-        return fit_batches(model, X, y, FitSettings(**settings))
+    if is_batches(X, y):
+        check_settings(settings)
+        return _fit_batches(model, X, FitSettings(**settings))
     chosen = FitSettings(**settings)
     state = chosen.resumed(model)
     data = prepare(model, X, y, chosen)
     chosen.check_rows(model, data.train.rows, state)
+    if state is not None:
+        chosen.take_up(model, state)
     running = Fit(model, data, chosen)
     if state is None:
         model._begin(chosen.seed)
-        numbers = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
-        key, place = (numbers[0], numbers[1]), START
-        names = model._param_names, unit_names(model)
-        running.history = History(*names)
+        key, place = draw_key(model), START
+        running.history = History(model._param_names, unit_names(model))
     else:
         key, place = state.key, state.place
         running.history = model.history or History(model._param_names, unit_names(model))
+        running.streams = list(state.streams)
     running.open(key, place)
     return conduct(model, running, state)
 
 
-def is_batches(X: Any) -> bool:
-    """Whether X is an iterator of batches, or a function that makes one for each epoch."""
-    return (hasattr(X, "__next__") and not hasattr(X, "__array__")) or (
-        callable(X) and not hasattr(X, "__array__")
-    )
+def _fit_batches(model: Model, X: Any, settings: FitSettings) -> History:
+    """Train on batches that come one by one."""
+    running = BatchFit(model, X, settings)
+    model._begin(settings.seed)
+    running.history = History(model._param_names, unit_names(model))
+    running.open(draw_key(model))
+    return conduct(model, running, None)
 
 
 def unit_names(model: Model) -> list[str]:
@@ -308,7 +310,8 @@ def unit_names(model: Model) -> list[str]:
 
 def conduct(model: Model, running: Any, state: Any) -> History:
     """Run a fit between the first and the last words to its callbacks; keep where it stands."""
-    callbacks, history = running.callbacks, running.history
+    callbacks: CallbackList | None = running.callbacks
+    history: History = running.history
     model.history, model.stop_training = history, False
     if callbacks is not None:
         callbacks.set_model(model)
@@ -316,21 +319,29 @@ def conduct(model: Model, running: Any, state: Any) -> History:
         callbacks.on_train_begin()
         if state is not None:
             callbacks.load_state_dict(state.callbacks)
+    if isinstance(running, Fit):
+        keep(model, running)
+    model._outside = False
     try:
         running.run()
     except KeyboardInterrupt as error:
         error.history = history  # type: ignore[attr-defined]
         raise
     finally:
-        keep(model, running)
+        if isinstance(running, Fit):
+            keep(model, running)
         if callbacks is not None:
-            _say_goodbye(model, callbacks)
+            _end(model, callbacks)
     return history
 
 
-def _say_goodbye(model: Model, callbacks: CallbackList) -> None:
+def _end(model: Model, callbacks: CallbackList) -> None:
     """Let callbacks end the fit; weights that one puts in their place are not those of the fit."""
     before = model.get_weights()
     callbacks.on_train_end()
+    state = model._fit_state
+    if state is None:
+        return
     if any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True)):
-        model._fit_state.weights = before
+        state.weights = before
+    model._fit_state = state.settled()

@@ -1,4 +1,4 @@
-"""The rows that a fit trains on and validates with: looked at as a whole, before anything changes."""
+"""The rows that a fit trains on and validates with: looked at before anything changes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def prepare(model: Model, X: Any, y: Any, settings: FitSettings) -> Prepared:
         raise TypeError("y is None; one target for each row of X is accepted")
     y = check_y(y, kind, outputs, len(X))
     _check_metrics(model, y, outputs)
-    held = _given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
+    held = given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
     weights = check_weights(
         settings.sample_weight, settings.class_weight, y, len(X), kind, outputs, np.dtype(float)
     )
-    _check_scalar(model, weights)
     train = Data(X, y, as_weights(weights))
     if settings.validation_split or settings.stratify:
         own = weights
@@ -67,14 +66,7 @@ def _check_metrics(model: Model, y: Any, outputs: int) -> None:
             metric.check(y, outputs)
 
 
-def _check_scalar(model: Model, weights: Any) -> None:
-    """Weights of rows have no meaning for a loss that is one number: found when it is traced."""
-    del model, weights
-
-
-def _given_validation(
-    model: Model, pair: Any, width: int, kind: str, outputs: int
-) -> Data | None:
+def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: int) -> Data | None:
     """Return validation data that were given."""
     if pair is None:
         return None
@@ -105,8 +97,8 @@ def _split(settings: FitSettings, data: Data, own: Any, kind: str) -> tuple[Data
         return _rows(data, train, data.weights), _rows(data, held, own)
     assert not isinstance(held, slice)
     return (
-        data._replace(index=np.ascontiguousarray(train, np.int64)),
-        data._replace(index=np.ascontiguousarray(held, np.int64), weights=own),
+        data._replace(chosen=np.ascontiguousarray(train, np.int64)),
+        data._replace(chosen=np.ascontiguousarray(held, np.int64), weights=own),
     )
 
 

@@ -1,20 +1,20 @@
-"""The arguments of fit, looked at before anything changes, and where a fit can be taken up again."""
+"""The arguments of fit, looked at before anything changes; where a fit can be taken up again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._trainer import START, Key, Place, searches_line
+from gdcore._trainer import Key, Place, searches_line
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 ON_NONFINITE = ("raise", "stop")
 
@@ -23,7 +23,8 @@ ON_NONFINITE = ("raise", "stop")
 class FitState:
     """Where a fit stood when it ended; with it `resume` goes on as if nothing had been.
 
-    `weights` are those of that moment, where a callback has put others in their place since.
+    `weights` are those of that moment, where a callback has put others in their place since;
+    `live` are the callbacks while the fit runs; `streams` the metrics of an epoch that was cut off.
     """
 
     key: Key
@@ -34,6 +35,17 @@ class FitState:
     initial_epoch: int
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     weights: list[NDArray[Any]] | None = None
+    live: CallbackList | None = None
+    streams: list[Any] = field(default_factory=list)
+
+    def settled(self) -> FitState:
+        """Return the state with that of the callbacks, which belongs to the fit no more."""
+        if self.live is None:
+            return self
+        return replace(self, callbacks=self.live.state_dict(), live=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.settled())
 
 
 class FitSettings:
@@ -156,15 +168,18 @@ class FitSettings:
                 "resume=True, but the model has no fit to go on with; call fit without it first,"
                 " or load a model that was saved after or during one"
             )
+        return state
+
+    def take_up(self, model: Model, state: FitState) -> None:
+        """Go back to where the fit ended."""
         self.initial_epoch = state.initial_epoch
         if state.weights is not None:
             model.set_weights(state.weights)
-        return state
 
     def params_for(self, running: Any) -> dict[str, Any]:
         """Return what callbacks are told of the fit."""
         names = ["loss", *(judge.name for judge in running.judges)]
-        if running.data is not None and running.data.val is not None:
+        if running.val is not None:
             names += [f"val_{name}" for name in names]
         return {
             "epochs": self.epochs,
@@ -200,14 +215,15 @@ def _callbacks(callbacks: Any, verbose: Any) -> CallbackList | None:
 
 
 def keep(model: Model, running: Any) -> None:
-    """Note on the model where a fit stands."""
-    trainer, callbacks = running.trainer, running.callbacks
+    """Note on the model where its fit stands."""
+    trainer = running.trainer
     model._fit_state = FitState(
         running.key,
-        trainer.place if trainer is not None else START,
+        trainer.place,
         running.rows,
         trainer.batch,
         trainer.batches,
         running.settings.initial_epoch,
-        callbacks.state_dict() if callbacks is not None else [],
+        live=running.callbacks,
+        streams=running.streams if trainer.place[1] else [],
     )

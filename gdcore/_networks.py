@@ -43,34 +43,35 @@ class Data(NamedTuple):
     X, y : ndarray
         As `gdcore._data` gives them back; y None for predictions.
     weights : float64 array (n,), or None
-    index : int64 array, or None
+    chosen : int64 array, or None
         The rows that are used, None for all.
     """
 
     X: Array
     y: Array | None = None
     weights: NDArray[np.float64] | None = None
-    index: NDArray[np.int64] | None = None
+    chosen: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows that are used."""
-        return len(self.X) if self.index is None else len(self.index)
+        return len(self.X) if self.chosen is None else len(self.chosen)
 
 
 def network_of(model: Model, dropped: bool) -> _core.Network:
     """Return the network of a built model; `dropped` leaves out the last stage, an activation."""
-    network: _core.Network | None = model._cache.get(("network", dropped))
+    network: _core.Network | None = model._cache.get(f"network {dropped}")
     if network is None:
-        stages = model._stages()
+        stages, dtype = model._stages(), model.dtype
+        assert dtype is not None
         network = _core.Network(
             tuple(map(_stage, stages[:-1] if dropped else stages)),
             tuple(array.size for array in model._store.arrays),
             tuple(array.size for array in model._buffers),
             model._known_plan().inputs,
-            model._store.arrays[0].itemsize if model._store.arrays else model.dtype.itemsize,
+            dtype.itemsize,
         )
-        model._cache["network", dropped] = network
+        model._cache[f"network {dropped}"] = network
     return network
 
 
@@ -162,7 +163,7 @@ def given(
         data.X,
         data.y,
         data.weights,
-        data.index,
+        data.chosen,
         objective,
         own.parts,
         own.whole,

@@ -54,7 +54,9 @@ class Outcome(NamedTuple):
     records, steps : ndarray
         Statistics, and the numbers of their batches.
     array : int
-        What is not finite: the gradient of this parameter; -1 the loss; -2 - i parameter i.
+        What is not finite: the gradient of this parameter; -1 the loss alone; -2 - i parameter i.
+    loss : float
+        Of the batch that was not finite.
     """
 
     reason: Reason
@@ -65,6 +67,7 @@ class Outcome(NamedTuple):
     records: Float64Array
     steps: NDArray[np.int64]
     array: int
+    loss: float
 
 
 class Trainer:
@@ -176,6 +179,7 @@ class Trainer:
             notes[:records],
             steps[:records],
             array,
+            float(losses[done]) if reason == Reason.NONFINITE else math.nan,
         )
 
     def run(
@@ -240,6 +244,8 @@ class Trainer:
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
+        if self.stepped_here:
+            return  # their steps are told the loss of each batch
         lrs = self.optimizer._lrs()
         if not any(map(is_told, lrs)):
             return
@@ -297,7 +303,8 @@ class Trainer:
             self.place = here
             return float(value[0]) if len(value) else math.nan, self.grads
 
-        self.optimizer.step(self.params, **step_arguments(self.optimizer, closure, self.grads, loss))
+        arguments = step_arguments(self.optimizer, closure, self.grads, loss)
+        self.optimizer.step(self.params, **arguments)
 
 
 def step_arguments(
@@ -307,7 +314,7 @@ def step_arguments(
     inner = getattr(optimizer, "optimizer", optimizer)
     if searches_line(inner):
         return {"closure": closure}
-    needs_loss = getattr(type(inner), "_row", {}).get("needs") == "loss"
+    needs_loss = inner._row["needs"] == "loss" or any(map(is_told, inner._lrs()))
     return {"grads": list(grads), **({"loss": loss} if needs_loss else {})}
 
 
@@ -318,10 +325,14 @@ def searches_line(optimizer: Any) -> bool:
 
 def _joined(parts: Sequence[Outcome]) -> Outcome:
     """Return several outcomes as one."""
+    last = parts[-1]
     if len(parts) == 1:
-        return parts[0]
-    return Outcome(
-        parts[-1].reason,
-        *(np.concatenate([p[i] for p in parts]) for i in range(1, 7)),  # type: ignore[arg-type]
-        parts[-1].array,
+        return last
+    return last._replace(
+        losses=np.concatenate([part.losses for part in parts]),
+        norms=np.concatenate([part.norms for part in parts]),
+        lrs=np.concatenate([part.lrs for part in parts]),
+        epoch_losses=np.concatenate([part.epoch_losses for part in parts]),
+        records=np.concatenate([part.records for part in parts]),
+        steps=np.concatenate([part.steps for part in parts]),
     )
