@@ -1,6 +1,7 @@
 """`make run` notices a wrong figure of the notebooks on networks and on learning rates."""
 
 import copy
+import re
 
 import figures_001_networks
 import figures_002
@@ -16,6 +17,30 @@ NETWORKS, RATES = NAMES = "001_networks", "002_learning_rate"
 TOLD = {  # verdicts that say more than that figures agree
     NETWORKS: {"table: −(1/n) Σ p log q": "the formula has half of the loss"},
     RATES: {},
+}
+USES = {  # what each document is about
+    NETWORKS: {
+        "gd.Sequential",
+        "gd.Dense",
+        "gd.EarlyStopping",
+        "gd.dense",
+        "gd.dense_grad",
+        "gd.check_grad",
+        "gd.activations.get",
+        "gd.datasets.exam",
+        "gd.datasets.four_predictions",
+    },
+    RATES: {
+        "gd.SGD",
+        "gd.Adagrad",
+        "gd.RMSprop",
+        "gd.Adam",
+        "gd.schedules",
+        "gd.EarlyStopping",
+        "gd.LearningRateScheduler",
+        "gd.ReduceLROnPlateau",
+        "gd.NonFiniteError",
+    },
 }
 
 
@@ -39,9 +64,13 @@ def test_the_committed_figures_agree(handed_over, name, count):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_notebooks_are_small(name):
+def test_the_notebooks_are_small_and_use_what_they_are_about(name):
     path = run_notebooks.ROOT / "notebooks" / f"{name}.ipynb"
     assert path.stat().st_size <= 300 * 2**10
+    cells = nbformat.read(path, as_version=4).cells
+    sources = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    missing = [used for used in USES[name] if not re.search(rf"\b{re.escape(used)}\b", sources)]
+    assert missing == []
 
 
 # ---- Planted errors ------------------------------------------------------------------------------
