@@ -42,8 +42,9 @@ from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
 
 if TYPE_CHECKING:
-    from gdcore import constraints, datasets, initializers, plot, schedules
+    from gdcore import constraints, datasets, initializers, plot, schedules, weights
     from gdcore._diagnose import diagnose
+    from gdcore._saving import load_model
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
@@ -86,6 +87,7 @@ __all__ = [
     "jacobian",
     "leaky_relu",
     "linear_value_and_grad",
+    "load_model",
     "log_softmax",
     "losses",
     "maximize",
@@ -108,6 +110,7 @@ __all__ = [
     "sweep",
     "tanh",
     "value_and_grad",
+    "weights",
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
@@ -156,6 +159,7 @@ _LATER = (
     "plot",
     "regularizers",
     "schedules",
+    "weights",
 )
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
@@ -196,6 +200,7 @@ _FUNCTIONS = {
     "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
+    "load_model": "gdcore._saving",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",
     "sweep": "gdcore._sweep",
