@@ -259,7 +259,8 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     } else {
         place->skipped++;
     }
-    const int64_t bad = place->batch + 1 == fit->batches ? not_finite(fit->network, fit->param) : -1;
+    const bool last = place->batch + 1 == fit->batches;
+    const int64_t bad = last ? not_finite(fit->network, fit->param) : -1;
     if (bad >= 0) {
         stop_nonfinite(fit, call, -2 - bad);
         return false;

@@ -42,7 +42,19 @@ from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
 
 if TYPE_CHECKING:
-    from gdcore import constraints, datasets, initializers, plot, schedules, weights
+    from gdcore import (
+        callbacks,
+        constraints,
+        datasets,
+        initializers,
+        layers,
+        metrics,
+        models,
+        plot,
+        regularizers,
+        schedules,
+        weights,
+    )
     from gdcore._diagnose import diagnose
     from gdcore._saving import load_model
     from gdcore._sweep import sweep
@@ -56,15 +68,62 @@ if TYPE_CHECKING:
         value_and_grad,
     )
     from gdcore.autodiff._check import check_grad
+    from gdcore.callbacks import (
+        Callback,
+        CSVLogger,
+        EarlyStopping,
+        LambdaCallback,
+        LearningRateScheduler,
+        ModelCheckpoint,
+        ProgressBar,
+        ReduceLROnPlateau,
+        TimeLimit,
+    )
     from gdcore.descent import maximize, minimize
+    from gdcore.history import History
+    from gdcore.layers import (
+        Activation,
+        BatchNorm,
+        BatchNormalization,
+        Dense,
+        Dropout,
+        Input,
+        Layer,
+        LayerNorm,
+        LayerNormalization,
+        Residual,
+    )
+    from gdcore.models import Sequential
     from gdcore.optimizers import *  # noqa: F403 - every optimizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
+    "BatchNorm",
+    "BatchNormalization",
+    "CSVLogger",
+    "Callback",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "History",
+    "Input",
+    "LambdaCallback",
+    "Layer",
+    "LayerNorm",
+    "LayerNormalization",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
     "NonFiniteError",
+    "ProgressBar",
+    "ReduceLROnPlateau",
+    "Residual",
+    "Sequential",
+    "TimeLimit",
     "UntraceableError",
     "activations",
+    "callbacks",
     "celu",
     "check_grad",
     "compile",
@@ -85,17 +144,21 @@ __all__ = [
     "hvp",
     "initializers",
     "jacobian",
+    "layers",
     "leaky_relu",
     "linear_value_and_grad",
     "load_model",
     "log_softmax",
     "losses",
     "maximize",
+    "metrics",
     "minimize",
     "mish",
+    "models",
     "optimizers",
     "plot",
     "prelu",
+    "regularizers",
     "relu",
     "relu6",
     "schedules",
@@ -214,6 +277,8 @@ def __getattr__(name: str) -> Any:
         return globals().setdefault(name, getattr(importlib.import_module(_FUNCTIONS[name]), name))
     if name in optimizers.__all__:
         return globals().setdefault(name, getattr(optimizers, name))
+    if name == "TerminateOnNaN":  # Keras's, for which fit has an argument: says so
+        return getattr(importlib.import_module("gdcore.callbacks"), name)
     raise no_attribute(__name__, name, __all__)
 
 

@@ -321,6 +321,7 @@ def conduct(model: Model, running: Any, state: Any) -> History:
             callbacks.load_state_dict(state.callbacks)
     if isinstance(running, Fit):
         keep(model, running)
+    model._outside = False
     try:
         running.run()
     except KeyboardInterrupt as error:

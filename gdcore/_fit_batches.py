@@ -1,4 +1,4 @@
-"""Training on batches that come one by one: from an iterator in fit, or from a loop of one's own."""
+"""Training on batches that come one by one: from an iterator in fit, or a loop of the user's."""
 
 from __future__ import annotations
 
@@ -275,6 +275,7 @@ def train_on_batch(
         steps = model._own_steps = (key, 0)
     taking = Steps(model, steps[0], False)
     taking.count = steps[1]
+    model._outside = False
     judges = metrics_of(model)
     width = model._known_plan().width
     seen = np.empty((data.rows, width), model.dtype) if judges else None

@@ -9,6 +9,7 @@ from typing import Any, Never, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gdcore._average import keeps_average
 from gdcore._build import seeded
 from gdcore._last_layer import (
     OF_CLASSES,
@@ -55,9 +56,48 @@ class Model(Stack):
         self._compiled_layers: list[Layer] = []
         self.history: Any = None
         self.stop_training = False
+        self._outside = False  # weights were written since the last step, not stepped to
         self._own_steps: Any = None  # key and number of steps of train_on_batch
         self._fit_state: Any = None  # where the last fit stood, see gdcore._fit_settings
         super().__init__(layers, dtype, **unknown)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Write weights into the model's arrays, which keep their memory.
+
+        Where the optimizer keeps an average of the parameters, that predicts again after the next
+        step; until then these weights do.
+
+        Parameters
+        ----------
+        weights : list of array-like
+            In the order and the shapes of `get_weights`; other types are converted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the first that does not fit; nothing has changed then.
+        """
+        super().set_weights(weights)
+        self._outside = True
+
+    def _point(self) -> list[Any]:
+        """Return the parameters that predict: the model's own, or the optimizer's average."""
+        params = self._store.ready()
+        optimizer = self._optimizer
+        if optimizer is None or self._outside:
+            return params
+        averages = self._cache.get("averages")
+        if averages is None:
+            averages = self._cache["averages"] = keeps_average(optimizer)
+        if not averages or not optimizer.t:
+            return params
+        averaged: list[Any] = optimizer.averaged(params)
+        return averaged
+
+    def _predicting_weights(self) -> list[Any]:
+        """Return copies of the weights that predict, in the order of `get_weights`."""
+        point = {id(a): b for a, b in zip(self._store.arrays, self._point(), strict=True)}
+        return [point.get(id(array), array).copy() for _, array in self._weights()]
 
     def _check_width(self, outputs: int) -> None:
         if self._loss is not None:

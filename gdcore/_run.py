@@ -47,28 +47,18 @@ def metrics_of(model: Model) -> list[Any]:
     return found
 
 
-def params_of(model: Model) -> list[Array]:
-    """Return the point that is evaluated: the parameters, or the optimizer's average of them."""
-    params = model._store.ready()
-    optimizer = model.optimizer
-    if optimizer is None or not optimizer.t:
-        return params
-    averaged: list[Array] = optimizer.averaged(params)
-    return averaged
-
-
 # ---- Predictions ---------------------------------------------------------------------------------
 
 
 def predict(model: Model, X: Any) -> Array:
     """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
     X = check_X(X, model._width)
-    model._plan_for(X.shape[1])
-    model._build_for(X)
-    plan = model._known_plan()
+    if not model.built:
+        model._plan_for(X.shape[1])
+        model._build_for(X)
     own = functions_of(model, None, (len(X),), False)
-    out = np.empty((len(X), plan.width), model.dtype)
-    arguments = given(model, params_of(model), Data(X), None, own)
+    out = np.empty((len(X), model._known_plan().width), model.dtype)
+    arguments = given(model, model._point(), Data(X), None, own)
     network_of(model, False).evaluate(arguments, 0, len(X), out, False)
     return out
 
@@ -106,7 +96,7 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
     """Return loss and metrics of checked data by name."""
     assert data.y is not None
     own = functions_of(model, data.y, (data.rows,), False)
-    arguments = given(model, params_of(model), data, objective_of(model, data.y, own), own)
+    arguments = given(model, model._point(), data, objective_of(model, data.y, own), own)
     network = network_of(model, model._fused_loss()[1])
     if not judges:
         return {"loss": network.evaluate(arguments, 0, data.rows, None, True)}

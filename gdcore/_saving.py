@@ -252,6 +252,7 @@ def _state_of(encoder: Encoder, model: Model) -> dict[str, Any]:
         "fit": None if model._fit_state is None else _parts_of_fit(model._fit_state),
         "history": _parts_of_history(history) if isinstance(history, History) else None,
         "steps": model._own_steps,
+        "outside": model._outside,
     }
     return {name: encoder.encode(part, name) for name, part in parts.items()}
 
@@ -316,6 +317,7 @@ def _model_of(decoder: Decoder, description: dict[str, Any], parts: dict[str, An
     if parts["steps"] is not None:
         key, count = parts["steps"]
         model._own_steps = _key_of(key), _integer("steps", count, 0)
+    model._outside = bool(parts["outside"])
     return model
 
 

@@ -339,18 +339,7 @@ class Stack:
         return [array.copy() for _, array in self._weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Write weights into the model's arrays, which keep their memory.
-
-        Parameters
-        ----------
-        weights : list of array-like
-            In the order and the shapes of `get_weights`; other types are converted.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Naming the first that does not fit; nothing has changed then.
-        """
+        """Write weights into the model's arrays, see `gdcore._model.Model.set_weights`."""
         self._known_plan()
         if not isinstance(weights, list | tuple):
             raise TypeError(

@@ -155,7 +155,8 @@ class EarlyStopping(Watcher):
         if self._is_better(value, self.best, self.min_delta):
             self._put(best=value, best_epoch=epoch)
             if self.restore_best_weights:
-                self._put(best_weights=self.model.get_weights())
+                predicting = getattr(self.model, "_predicting_weights", self.model.get_weights)
+                self._put(best_weights=predicting())
             if self.baseline is None or self._is_better(value, self.baseline, self.min_delta):
                 self._put(wait=0)
         elif self.wait >= self.patience and epoch > 0:

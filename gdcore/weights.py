@@ -4,8 +4,9 @@
 - torch: `to_torch` and `from_torch`, as the ``state_dict`` of a ``torch.nn.Sequential``.
 - Keras: ``model.get_weights()`` and ``model.set_weights(list)`` have Keras's order and shapes.
 
-None of these libraries is needed here: arrays go in and come out. Weights alone are exchanged; that
-activations and ``epsilon`` of normalisations are the same is up to whoever makes the two networks.
+None of these libraries is needed here: arrays go in and come out. What goes out are the weights that
+predict, an optimizer's average where it keeps one. Weights alone are exchanged; that activations and
+``epsilon`` of normalisations are the same is up to whoever makes the two networks.
 """
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ def to_sklearn(model: Sequential) -> tuple[list[Array], list[Array]]:
     >>> [c.shape for c in coefs], [b.shape for b in intercepts]
     ([(3, 4), (4, 1)], [(4,), (1,)])
     """
-    stack = _dense_layers(model)
-    model._known_plan()
-    coefs = [layer.W.copy() for layer in stack]
+    stack, arrays = _dense_layers(model), _arrays_of(model)
+    coefs = [arrays[f"{layer.name}.W"] for layer in stack]
     intercepts = [
-        layer.b.copy() if layer.use_bias else np.zeros(layer.units, model.dtype) for layer in stack
+        arrays[f"{layer.name}.b"] if layer.use_bias else np.zeros(layer.units, model.dtype)
+        for layer in stack
     ]
     return coefs, intercepts
 
@@ -187,12 +188,11 @@ def to_torch(model: Sequential) -> dict[str, Array]:
     >>> {name: array.shape for name, array in gd.weights.to_torch(model).items()}
     {'0.weight': (4, 3), '0.bias': (4,), '2.weight': (1, 4), '2.bias': (1,)}
     """
-    model._known_plan()
-    found: dict[str, Array] = {}
+    arrays, found = _arrays_of(model), {}
     for module in _modules(model.layers):
         for name, own in module.names().items():
-            array = getattr(module.layer, own)
-            found[f"{module.place}.{name}"] = (array.T if own == "W" else array).copy()
+            array = arrays[f"{module.layer.name}.{own}"]
+            found[f"{module.place}.{name}"] = np.ascontiguousarray(array.T)
         if isinstance(module.layer, layers.BatchNormalization):
             found[f"{module.place}.{_COUNT}"] = np.array(0, np.int64)
     return found
@@ -271,7 +271,15 @@ def _modules(stack: Sequence[Layer], place: str = "") -> Iterator[_Module]:
         number += 2 if isinstance(layer, layers.Dense) and not linear else 1
 
 
-# ---- Writing -------------------------------------------------------------------------------------
+# ---- Arrays --------------------------------------------------------------------------------------
+
+
+def _arrays_of(model: Sequential) -> dict[str, Array]:
+    """Return copies of the weights that predict, by name."""
+    model._known_plan()
+    model._store.ready()
+    names = [name for name, _ in model._weights()]
+    return dict(zip(names, model._predicting_weights(), strict=True))
 
 
 def _array_of(title: str, value: Any) -> Array:
