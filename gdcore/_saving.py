@@ -373,7 +373,7 @@ def _restore_optimizer(model: Sequential, live: Optimizer, state: Any) -> None:
             raise damaged(f"the state of its optimizer is for {len(rows)} parameters")
         for row, param in zip(rows, model._store.arrays, strict=True):
             for name, array in row.items():
-                own = array.ndim < param.ndim or array.shape[-param.ndim :] == param.shape
+                own = array.ndim == 0 or array.shape[-param.ndim :] == param.shape
                 if not own or (array.ndim and array.dtype != param.dtype):
                     raise damaged(
                         f"{name} of its optimizer is {array.dtype} of shape {array.shape} for a"
@@ -421,6 +421,9 @@ def _fit_of(model: Sequential, parts: dict[str, Any]) -> FitState:
     for entry in parts["callbacks"]:
         if not isinstance(entry["class"], str) or not isinstance(entry["state"], dict):
             raise damaged(f"it has {entry!r:.80} as the state of a callback")
+    ending = parts["ending"]
+    if ending is not None and tuple(map(type, ending)) != (float, float):
+        raise damaged(f"its epoch ended with {ending!r:.80}")
     return FitState(
         **{
             **parts,
@@ -435,6 +438,8 @@ def _streams_of(model: Sequential, saved: list[Any]) -> list[Any]:
     """Return the metrics of an epoch that was cut off, as far as they had come."""
     streams = [judge.stream() for judge in metrics_of(model)] if saved else []
     for stream, (sums, width) in zip(streams, saved, strict=True):
+        if sums is not None and (type(sums) is not tuple or width != (model._known_plan().width,)):
+            raise damaged("a metric of an epoch that was cut off is none")
         stream._sums, stream._width = sums, width
     return streams
 

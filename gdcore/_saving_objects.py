@@ -86,9 +86,9 @@ def _class_of(name: object) -> type | None:
         return None
     module = importlib.import_module(f"gdcore.{home}")
     found = getattr(module, own) if own in module.__all__ else None
-    if not isinstance(found, type) or not issubclass(found, _BASES) or inspect.isabstract(found):
+    if not isinstance(found, type) or not issubclass(found, _BASES):
         return None
-    return found
+    return None if inspect.isabstract(found) or found in (Layer, Optimizer) else found
 
 
 def settings_of(value: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@
 - torch: `to_torch` and `from_torch`, as the ``state_dict`` of a ``torch.nn.Sequential``.
 - Keras: ``model.get_weights()`` and ``model.set_weights(list)`` have Keras's order and shapes.
 
-None of these libraries is needed here: arrays go in and come out. What goes out are the weights that
-predict, an optimizer's average where it keeps one. Weights alone are exchanged; that activations and
-``epsilon`` of normalisations are the same is up to whoever makes the two networks.
+None of these libraries is needed here: arrays go in and come out. What goes out are the weights
+that predict, an optimizer's average where it keeps one. Weights alone are exchanged; that the
+activations, and ``epsilon`` of normalisations, are the same is up to whoever makes both networks.
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ def _write(model: Sequential, found: dict[str, tuple[str, Array]]) -> None:
     for name, (title, array) in found.items():
         if array.shape != wanted[name]:
             has, wants = array.shape, wanted[name]
-            if title.startswith("state_dict"):
+            if title.startswith("state_dict") and name.endswith(".W"):  # as torch has them
                 has, wants = has[::-1], wants[::-1]
             raise ValueError(f"{title} has shape {has}; {wants} is wanted for {name}")
     if not model.built:

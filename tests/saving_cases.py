@@ -73,7 +73,7 @@ def with_own_functions():
 def fitted(kind="classifier"):
     """A model in the middle of its life."""
     if kind == "own":
-        model, (X, y) = with_own_functions(), data()
+        model, (X, _) = with_own_functions(), data()
         model.fit(X, X[:, :1] ** 2, epochs=2, verbose=0, seed=1)
         return model
     model = classifier(metrics=["accuracy"], lr_scale=0.5)
@@ -158,5 +158,3 @@ def through_json(value, custom_objects=()):
     found = decoder.decode(json.loads(text))
     decoder.finish()
     return found
-
-
