@@ -252,7 +252,7 @@ def _state_of(encoder: Encoder, model: Model) -> dict[str, Any]:
         "fit": None if model._fit_state is None else _parts_of_fit(model._fit_state),
         "history": _parts_of_history(history) if isinstance(history, History) else None,
         "steps": model._own_steps,
-        "outside": model._outside,
+        "outside_at": model._outside_at,
     }
     return {name: encoder.encode(part, name) for name, part in parts.items()}
 
@@ -317,7 +317,8 @@ def _model_of(decoder: Decoder, description: dict[str, Any], parts: dict[str, An
     if parts["steps"] is not None:
         key, count = parts["steps"]
         model._own_steps = _key_of(key), _integer("steps", count, 0)
-    model._outside = bool(parts["outside"])
+    outside = parts["outside_at"]
+    model._outside_at = None if outside is None else _integer("outside_at", outside, 0)
     return model
 
 
@@ -414,24 +415,37 @@ def _fit_of(model: Sequential, parts: dict[str, Any]) -> FitState:
     counts = {name: _integer(name, parts[name], 1) for name in ("rows", "batch", "batches")}
     if place[1] >= counts["batches"] or counts["batch"] > counts["rows"]:
         raise damaged(f"its fit stood at {place!r:.80} of {counts}")
-    if parts["weights"] is not None:
-        names = [name for name, _ in model._weights()]
-        plan = model._known_plan()
-        _check_weights(model, plan, list(zip(names, parts["weights"], strict=True)))
     for entry in parts["callbacks"]:
         if not isinstance(entry["class"], str) or not isinstance(entry["state"], dict):
             raise damaged(f"it has {entry!r:.80} as the state of a callback")
-    ending = parts["ending"]
-    if ending is not None and tuple(map(type, ending)) != (float, float):
-        raise damaged(f"its epoch ended with {ending!r:.80}")
-    return FitState(
-        **{
-            **parts,
-            "key": _key_of(parts["key"]),
-            "initial_epoch": _integer("initial_epoch", parts["initial_epoch"], 0),
-            "streams": _streams_of(model, parts["streams"]),
-        }
-    )
+    if parts["weights"] is not None:
+        names = [name for name, _ in model._weights()]
+        saved = list(zip(names, parts["weights"], strict=True))
+        _check_weights(model, model._known_plan(), saved)
+    own = {
+        "key": _key_of(parts["key"]),
+        "initial_epoch": _integer("initial_epoch", parts["initial_epoch"], 0),
+        **_cut_off(model, parts),
+    }
+    return FitState(**{**parts, **own})
+
+
+def _cut_off(model: Sequential, parts: dict[str, Any]) -> dict[str, Any]:
+    """Return what there is of an epoch that was cut off: its metrics, or how it ended."""
+    pending, seen, streams = parts["pending"], parts["seen"], parts["streams"]
+    if pending is not None and tuple(map(type, pending)) != (int, float, float):
+        raise damaged(f"the end of its epoch is {pending!r:.80}")
+    if seen is not None and (
+        not isinstance(seen, np.ndarray)
+        or seen.dtype != model.dtype
+        or seen.shape[1:] != (model._known_plan().width,)
+    ):
+        raise damaged(f"its fit has predictions of another kind: {seen!r:.80}")
+    return {
+        "streams": _streams_of(model, streams),
+        "judged": _integer("judged", parts["judged"], 0, len(model._metrics)),
+        "seen_from": _integer("seen_from", parts["seen_from"], 0),
+    }
 
 
 def _streams_of(model: Sequential, saved: list[Any]) -> list[Any]:
