@@ -113,15 +113,28 @@ static void copy_all(const gd_fit *fit, bool back)
     }
 }
 
-/* Keep the weights from which the loss began to leave. */
+/* Whether a loss is beyond ten times the lowest one. */
+static bool has_left(const gd_place *place, double loss)
+{
+    return loss > place->lowest + 9 * fabs(place->lowest);
+}
+
+/* Keep the weights from which the loss began to leave; a fit that goes on from elsewhere has none
+ * of an earlier epoch. */
 static void watch_loss(const gd_fit *fit, gd_place *place, double loss)
 {
+    place->last = loss;
     if (loss < place->lowest)
         place->lowest = loss;
-    else if (!place->shadowed && loss > place->lowest + 9 * fabs(place->lowest)) {
+    else if (!place->shadowed && has_left(place, loss)) {
         copy_all(fit, false);
         place->shadowed = true;
     }
+}
+
+void gd_fit_restore(const gd_fit *fit)
+{
+    copy_all(fit, true);
 }
 
 /* ---- One batch ------------------------------------------------------------------------------- */
@@ -130,9 +143,11 @@ static void begin_epoch(const gd_fit *fit, gd_place *place)
 {
     if (fit->shuffle)
         gd_order_start(&place->order, fit->rows, &fit->key, place->epoch, fit->table);
-    copy_all(fit, false);
-    place->shadowed = false;
-    place->begun = true;
+    if (!place->shadowed || !has_left(place, place->last)) {
+        copy_all(fit, false);
+        place->shadowed = false;
+    }
+    place->begun = place->kept = true;
 }
 
 static void set_rates(const gd_fit *fit, const gd_training *call)

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         weights,
     )
     from gdcore._diagnose import diagnose
+    from gdcore._find_lr import find_lr
+    from gdcore._many import fit_many, load_many
     from gdcore._saving import load_model
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
@@ -133,6 +135,8 @@ __all__ = [
     "dense_grad",
     "diagnose",
     "elu",
+    "find_lr",
+    "fit_many",
     "gelu",
     "gelu_tanh",
     "get_num_threads",
@@ -147,6 +151,7 @@ __all__ = [
     "layers",
     "leaky_relu",
     "linear_value_and_grad",
+    "load_many",
     "load_model",
     "log_softmax",
     "losses",
@@ -263,6 +268,9 @@ _FUNCTIONS = {
     "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
+    "find_lr": "gdcore._find_lr",
+    "fit_many": "gdcore._many",
+    "load_many": "gdcore._many",
     "load_model": "gdcore._saving",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",

@@ -135,6 +135,25 @@ class History:
         self._norms.extend(grad_norms)
         self.skipped += int(skipped)
 
+    def append_batches_up_to(
+        self, count: int, losses: Float64Array, grad_norms: Float64Array, skipped: int = 0
+    ) -> None:
+        """Append what is missing of batches up to this number; `losses` and norms end there."""
+        for rows, values in ((self._losses, losses), (self._norms, grad_norms)):
+            missing = count - len(rows.view())
+            if missing > 0:
+                rows.extend(values[-missing:])
+        self.skipped += int(skipped)
+
+    def append_records_up_to(
+        self, steps: NDArray[np.int64], quantities: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Append those records whose batches come after the last one that is there."""
+        there = self._steps.view()
+        new = steps > there[-1] if len(there) else np.ones(len(steps), bool)
+        if new.any():
+            self.append_statistics(steps[new], {k: rows[new] for k, rows in quantities.items()})
+
     def append_statistics(self, steps: ArrayLike, quantities: Mapping[str, ArrayLike]) -> None:
         """Append records: the batch of each, and an array (records, columns) for each quantity."""
         self._steps.extend(steps)

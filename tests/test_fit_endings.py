@@ -1,4 +1,4 @@
-"""What fit does not do yet; run with ``pytest tests/pending_fit.py``."""
+"""Fits that are interrupted, refused, cut or resumed: nothing is lost, nothing half done."""
 
 import contextlib
 import itertools
@@ -298,6 +298,7 @@ def picked(y_true, y_pred):
         ({"batch_order": lambda epoch: [1, 2]}, ValueError),
         ({"callbacks": [gd.EarlyStopping(monitor="val_los")]}, ValueError),
     ],
+    ids=["steps", "drop_last", "seed", "batch_order", "monitor"],
     ids=str,
 )
 @pytest.mark.parametrize("untouched", [True, False])
