@@ -53,10 +53,12 @@ if TYPE_CHECKING:
         plot,
         regularizers,
         schedules,
+        weights,
     )
     from gdcore._diagnose import diagnose
     from gdcore._find_lr import find_lr
     from gdcore._many import fit_many, load_many
+    from gdcore._saving import load_model
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
@@ -150,6 +152,7 @@ __all__ = [
     "leaky_relu",
     "linear_value_and_grad",
     "load_many",
+    "load_model",
     "log_softmax",
     "losses",
     "maximize",
@@ -175,6 +178,7 @@ __all__ = [
     "sweep",
     "tanh",
     "value_and_grad",
+    "weights",
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
@@ -223,6 +227,7 @@ _LATER = (
     "plot",
     "regularizers",
     "schedules",
+    "weights",
 )
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
@@ -266,6 +271,7 @@ _FUNCTIONS = {
     "find_lr": "gdcore._find_lr",
     "fit_many": "gdcore._many",
     "load_many": "gdcore._many",
+    "load_model": "gdcore._saving",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",
     "sweep": "gdcore._sweep",
