@@ -235,6 +235,7 @@ class Fit:
             callbacks.on_progress(self.epoch + self.trainer.place[1] / self.batches)
         if each and len(outcome.losses):
             assert callbacks is not None
+            self.model._fit_state = self.state()
             callbacks.on_train_batch_end(at, {"loss": float(outcome.losses[-1])})
         if self.judges and not self.trainer.place[1] % self._block() and len(outcome.losses):
             self._judge(at)
@@ -249,7 +250,7 @@ class Fit:
             begin = (at - first) * self.batch
             rows = min(self._block() * self.batch, self.rows - begin)
             width = self.model._known_plan().width
-            self.seen, self.judged = np.empty((rows, width), self.model.dtype), 0
+            self.seen, self.judged = np.zeros((rows, width), self.model.dtype), 0
             self.seen_from = at
         return self.seen[first * self.batch :]
 
@@ -296,7 +297,8 @@ class Fit:
         if self.val is not None:
             values = evaluate_rows(self.model, self.val, self.judges)
             logs.update({f"val_{name}": value for name, value in values.items()})
-        self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
+        if len(self.history.epoch) - self.first_epoch < self.epoch:
+            self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.pending = None
         self.trainer.tell(logs.get("val_loss", loss))
         self.model._fit_state = self.state()
@@ -391,6 +393,8 @@ def conduct(model: Model, running: Any, state: FitState | None) -> History:
             else:
                 model.history, model.stop_training = before
             raise
+    if state is not None:
+        model._outside_at = None  # its weights are those that the optimizer has stepped to
     model._settle()
     model._fit_state = running.state()
     try:

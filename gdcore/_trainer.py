@@ -279,6 +279,7 @@ class Trainer:
     def _step_here(self, order: Any, seen: Any) -> Outcome:
         """Take one step: its gradient comes from the core, the rule is in Python."""
         place, stepped = self.place, False
+        moving = [buffer.copy() for buffer in self.buffers]
         try:
             self.core.run(*self.prepare(1, order, math.inf, seen))
             outcome = self.outcome()
@@ -291,6 +292,8 @@ class Trainer:
         except BaseException:
             if not stepped:
                 self.place = place
+                for buffer, value in zip(self.buffers, moving, strict=True):
+                    buffer[...] = value
                 self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
             raise
         bad = [i for i, p in enumerate(self.params) if not np.isfinite(p).all()]

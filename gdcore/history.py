@@ -122,12 +122,16 @@ class History:
         for name, values in {**lists, "lrs": rates}.items():
             if len(values) != count:
                 raise ValueError(f"{name} has {len(values)} values for {count} epochs")
+        numbers = list(epochs) if isinstance(epochs, range) else list(map(int, epochs))
+        # The numbers come last: what Ctrl-C has cut off before them is taken away the next time.
+        for column in (*self.history.values(), self.lrs):
+            del column[before:]
         for name, values in lists.items():
             self.history.setdefault(name, [math.nan] * before).extend(values)
         for name in self.history.keys() - lists.keys():
             self.history[name].extend([math.nan] * count)
-        self.epoch.extend(epochs if isinstance(epochs, range) else map(int, epochs))
         self.lrs.extend(rates)
+        self.epoch.extend(numbers)
 
     def append_batches(self, losses: ArrayLike, grad_norms: ArrayLike, skipped: int = 0) -> None:
         """Append batches: loss and gradient norm of each, and how many of them were skipped."""
