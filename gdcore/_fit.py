@@ -20,6 +20,7 @@ from gdcore._fit_batches import BatchFit, check_settings, draw_key, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings, FitState
+from gdcore._interrupts import held_interrupts
 from gdcore._native import is_told
 from gdcore._networks import check_scalar, functions_of, objective_of
 from gdcore._run import evaluate_rows, metrics_of
@@ -297,13 +298,14 @@ class Fit:
         if self.val is not None:
             values = evaluate_rows(self.model, self.val, self.judges)
             logs.update({f"val_{name}": value for name, value in values.items()})
-        if len(self.history.epoch) - self.first_epoch < self.epoch:
+        callbacks = self.callbacks
+        with held_interrupts(callbacks is None or callbacks.are_own):
             self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
-        self.pending = None
-        self.trainer.tell(logs.get("val_loss", loss))
-        self.model._fit_state = self.state()
-        if self.callbacks is not None:
-            self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
+            self.pending = None
+            self.trainer.tell(logs.get("val_loss", loss))
+            self.model._fit_state = self.state()
+            if callbacks is not None:
+                callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
     # ---- Calls -----------------------------------------------------------------------------------
 
@@ -315,7 +317,8 @@ class Fit:
         try:
             return self.trainer.run(count, self.order, deadline, seen)
         finally:
-            self.enter()
+            with held_interrupts(True):
+                self.enter()
 
     def enter(self) -> None:
         """Append to the history what it does not have of the last call; again changes nothing."""
@@ -403,10 +406,11 @@ def conduct(model: Model, running: Any, state: FitState | None) -> History:
         error.history = history  # type: ignore[attr-defined]
         raise
     finally:
-        running.enter()
-        model._fit_state = running.state()
-        if callbacks is not None:
-            _dismiss(model, callbacks)
+        with held_interrupts(True):
+            running.enter()
+            model._fit_state = running.state()
+            if callbacks is not None:
+                _dismiss(model, callbacks)
     return history
 
 

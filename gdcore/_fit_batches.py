@@ -14,6 +14,7 @@ from gdcore._data import check_weights, check_X, check_y
 from gdcore._fit_data import as_weights, given_validation
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings
+from gdcore._interrupts import held_interrupts
 from gdcore._networks import Data, check_scalar, functions_of, objective_of
 from gdcore._run import evaluate_rows, metrics_of, resolve
 from gdcore._trainer import Key, Outcome, Reason, Trainer, innermost
@@ -201,7 +202,8 @@ class BatchFit:
         try:
             outcome = steps.take(data, seen)
         finally:
-            self.enter()
+            with held_interrupts(True):
+                self.enter()
         if outcome.reason is Reason.NONFINITE:
             assert self.model.optimizer is not None
             self.model._outside_at = self.model.optimizer.t

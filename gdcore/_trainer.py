@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import enum
 import math
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from gdcore import _core, _rate_state
 from gdcore._composed import Composed
+from gdcore._interrupts import held_interrupts
 from gdcore._native import at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
 
@@ -382,22 +381,6 @@ def step_told(optimizer: Any, params: Any, grads: Sequence[Any], loss: float) ->
     better = -math.inf if plateaus[0].mode == "min" else math.inf
     optimizer.step(params, list(grads), loss=better)  # changes no rate
     inner._restore_told(told)
-
-
-@contextmanager
-def held_interrupts(hold: bool) -> Iterator[None]:
-    """Let Ctrl-C wait until the end, so that it does not come in the middle of a step."""
-    if not hold or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *found: caught.append(found))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught and callable(before):
-        before(*caught[0])
 
 
 def innermost(optimizer: Any) -> Any:
