@@ -48,15 +48,16 @@ static void plan_slice(gd_pass *pass)
     pass->slice_size = at;
 }
 
-/* The most slices that batches need. */
+/* The most slices that a batch needs: a smaller one may have more of them than the largest. */
 static size_t most_slices(const gd_pass *pass)
 {
     const size_t pieces = (pass->settings.batch + GD_CHUNK - 1) / GD_CHUNK;
-    const size_t most = pieces < GD_MAX_SLICES ? pieces : GD_MAX_SLICES;
-    size_t params = 1;
+    size_t most = pieces < GD_MAX_SLICES ? pieces : GD_MAX_SLICES, params = 1;
     for (size_t p = 0; p < pass->settings.network->param_count; p++)
         params += pass->settings.network->param_size[p];
-    return most == 0 || params > GD_SLICE_BYTES / sizeof(double) / most ? 1 : most;
+    while (most > 1 && params > GD_SLICE_BYTES / sizeof(double) / most)
+        most--;
+    return most > 0 ? most : 1;
 }
 
 static size_t block_size(const gd_network *n)
