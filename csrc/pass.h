@@ -76,10 +76,10 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
 gd_run_status gd_pass_evaluate(gd_pass *pass, size_t first, size_t rows, void *out, bool seen,
                                double *loss);
 
-/* Whether the batches to come count idle units of activations: zero ones and saturated ones, two
- * numbers a stage, and those of the last batch. */
+/* Whether the batches to come count idle units of activations, and what was counted of a stage in
+ * the last batch: zero ones and saturated ones. */
 void gd_pass_count(gd_pass *pass, bool counting);
-void gd_pass_units(const gd_pass *pass, uint64_t *count);
+void gd_pass_units(const gd_pass *pass, size_t stage, uint64_t count[2]);
 
 /* Move the moving statistics on by those of the last batch. */
 void gd_pass_move_buffers(const gd_pass *pass);

@@ -353,13 +353,13 @@ void gd_pass_count(gd_pass *pass, bool counting)
         memset(pass->count, 0, pass->threads * counts * sizeof *pass->count);
 }
 
-void gd_pass_units(const gd_pass *pass, uint64_t *count)
+void gd_pass_units(const gd_pass *pass, size_t stage, uint64_t count[2])
 {
     const size_t counts = 2 * pass->settings.network->stage_count;
-    memcpy(count, pass->count, counts * sizeof *count);
-    for (size_t i = 1; i < pass->threads; i++)
-        for (size_t k = 0; k < counts; k++)
-            count[k] += pass->count[i * counts + k];
+    count[0] = count[1] = 0;
+    for (size_t i = 0; i < pass->threads; i++)
+        for (size_t k = 0; k < 2; k++)
+            count[k] += pass->count[i * counts + 2 * stage + k];
 }
 
 void gd_pass_move_buffers(const gd_pass *pass)

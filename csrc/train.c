@@ -73,11 +73,9 @@ static void note_before(const gd_fit *fit, double *record)
 /* Norms of the updates, and the fractions of idle units. */
 static void note_after(const gd_fit *fit, size_t rows, double *record)
 {
-    enum { MOST = 1024 };
     const gd_network *n = fit->network;
     const gd_kernels *kernels = gd_kernels_for(n->real_size);
     char *copy = fit->before;
-    uint64_t count[2 * MOST];
     for (size_t p = 0; p < n->param_count; p++) {
         const void *const terms[] = {fit->param[p], copy};
         kernels->map[GD_OP_subtract](n->param_size[p], terms, copy, NULL);
@@ -86,14 +84,13 @@ static void note_after(const gd_fit *fit, size_t rows, double *record)
     }
     const size_t units = activations_of(n);
     double *fraction = record + 3 * n->param_count;
-    if (n->stage_count > MOST)
-        return;
-    gd_pass_units(fit->pass, count);
     for (size_t i = 0, k = 0; i < n->stage_count; i++)
         if (n->stage[i].kind == GD_STAGE_activation) {
             const double all = (double)rows * (double)n->stage[i].outputs;
-            fraction[k] = (double)count[2 * i] / all;
-            fraction[units + k++] = (double)count[2 * i + 1] / all;
+            uint64_t count[2];
+            gd_pass_units(fit->pass, i, count);
+            fraction[k] = (double)count[0] / all;
+            fraction[units + k++] = (double)count[1] / all;
         }
 }
 
