@@ -210,6 +210,15 @@ static bool look(const gd_fit *fit, gd_place *place, gd_training *call, size_t r
     return false;
 }
 
+/* The rate of a step that is not taken; NaN where the caller steps. */
+static double next_rate(const gd_fit *fit, const gd_training *call)
+{
+    if (fit->step == NULL)
+        return NAN;
+    return call->rates != NULL ? call->rates[2 * call->done * fit->step->group_count]
+                               : fit->step->groups[0].hyper[0];
+}
+
 static void take_step(const gd_fit *fit, const gd_place *place, gd_training *call, size_t rows)
 {
     const bool noted = fit->often > 0 && place->count % fit->often == 0;
@@ -270,6 +279,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
             gd_pass_move_buffers(fit->pass);
     } else {
         place->skipped++;
+        call->lrs[call->done] = next_rate(fit, call);
     }
     const bool last = place->batch + 1 == fit->batches;
     const int64_t bad = last ? not_finite(fit->network, fit->param) : -1;
@@ -278,7 +288,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
         return false;
     }
     advance(fit, place, call);
-    return true;
+    return finite || call->rates == NULL; /* rates ahead are those of steps that are all taken */
 }
 
 void gd_train(const gd_fit *fit, gd_place *place, gd_training *call, gd_watch *watch)
