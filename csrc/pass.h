@@ -26,17 +26,6 @@ typedef struct {
     size_t rows;           /* that are used */
 } gd_data;
 
-/* A look at the caller every 10 ms or so. */
-typedef struct {
-    bool (*poll)(void *context); /* true: stop */
-    void *context;
-    double last; /* seconds of the clock */
-} gd_watch;
-
-double gd_seconds(void);
-/* Whether the caller says stop; asks at most every 10 ms. */
-bool gd_watch_says_stop(gd_watch *watch);
-
 typedef struct gd_pass gd_pass;
 
 typedef struct {

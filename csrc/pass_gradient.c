@@ -277,29 +277,29 @@ static void finish(const gd_pass *pass)
 
 /* ---- A batch --------------------------------------------------------------------------------- */
 
-/* The sum of the weights of a batch. */
-static double weigh_batch(const gd_pass *pass, const gd_batch *b)
+/* *total: the sum of the weights of the batch. */
+static gd_run_status weigh_batch(const gd_pass *pass, double *total)
 {
-    const gd_data *data = pass->settings.data;
-    double total = 0;
-    if (data->weights == NULL)
-        return (double)b->rows;
-    for (size_t i = 0; i < b->rows; i++) {
-        size_t row = b->first + i;
-        if (b->order != NULL)
-            gd_order_rows(b->order, b->first + i, 1, &row);
-        else if (b->given != NULL)
-            row = (size_t)b->given[b->first + i];
-        total += data->weights[data->index != NULL ? (size_t)data->index[row] : row];
+    const double *weights = pass->settings.data->weights;
+    const size_t first = pass->batch.first, rows = pass->batch.rows;
+    size_t row[GD_CHUNK];
+    *total = weights != NULL ? 0 : (double)rows;
+    for (size_t r = 0; weights != NULL && r < rows; r += GD_CHUNK) {
+        const size_t count = rows - r < GD_CHUNK ? rows - r : GD_CHUNK;
+        gd_pass_number(pass, first + r, count, row);
+        for (size_t i = 0; i < count; i++)
+            *total += weights[row[i]];
+        if (r + count < rows && gd_watch_says_stop(pass->settings.watch))
+            return GD_RUN_STOPPED;
     }
-    return total;
+    return GD_RUN_DONE;
 }
 
-static void plan_batch(gd_pass *pass, const gd_batch *batch, double weight)
+static void plan_batch(gd_pass *pass, double weight)
 {
     const gd_objective *o = pass->settings.objective;
     const double count = o->own ? weight : weight * (double)o->losses;
-    pass->batch = *batch;
+    const gd_batch *batch = &pass->batch;
     pass->weights.key = batch->key;
     pass->weights.step = batch->step;
     pass->factor = o->sum || (o->own && o->scalar) ? 1 : count != 0 ? 1 / count : 0;
@@ -325,9 +325,13 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
 {
     const gd_network *n = pass->settings.network;
     const gd_objective *o = pass->settings.objective;
-    *weight = weigh_batch(pass, batch);
-    plan_batch(pass, batch, *weight);
-    gd_run_status status = pass->whole ? run_whole(pass) : GD_RUN_DONE;
+    pass->batch = *batch;
+    gd_run_status status = weigh_batch(pass, weight);
+    if (status != GD_RUN_DONE)
+        return status;
+    plan_batch(pass, *weight);
+    if (pass->whole)
+        status = run_whole(pass);
     if (status == GD_RUN_DONE)
         status = run_pieces(pass);
     if (status != GD_RUN_DONE)
