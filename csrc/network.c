@@ -140,6 +140,8 @@ static void plan_forward(const gd_network *n, bool training, size_t rows, gd_roo
         if (norm && s->outputs > widest)
             widest = s->outputs;
     }
+    desk->bits_width = bits;
+    desk->terms_width = widest;
     desk->bits = training ? gd_room_take(room, rows, bits * sizeof(uint32_t)) : NULL;
     desk->terms = gd_room_take(room, rows, widest * n->real_size);
 }

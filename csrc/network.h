@@ -101,8 +101,9 @@ typedef struct {
     gd_matrix input; /* those of the chunk: x, or rows of the caller's */
     void **y, **d, **extra;
     void *target, *loss, *weights;
-    void *terms;     /* rows x widest normalised stage */
-    uint32_t *bits;  /* rows x widest dropout */
+    void *terms;     /* rows x widest normalised stage: */
+    uint32_t *bits;  /* rows x widest dropout: */
+    size_t terms_width, bits_width; /* tasks at different stages keep to their rows */
     size_t *row;     /* numbers of the rows, for gather and dropout */
     gd_operand *operand; /* d of each dense stage as the right side of X^T d */
     gd_run **run;    /* of each part two: forward, backward */

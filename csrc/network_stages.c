@@ -33,7 +33,7 @@ static void drop(const gd_weights *w, const gd_desk *desk, size_t i, const void 
     const double rate = s->number[0];
     const uint32_t threshold = (uint32_t)(rate * 4294967296.0);
     void *mask = rows_at(w, desk->extra[i], from, n), *y = rows_at(w, desk->y[i], from, n);
-    uint32_t *bits = desk->bits + from * n;
+    uint32_t *bits = desk->bits + from * desk->bits_width;
     for (size_t r = 0; r < rows; r++)
         gd_random_bits(&w->key, GD_FOR_DROPOUT, w->step, i, desk->row[from + r], n, bits + r * n);
     w->kernels->layer.dropout_mask(rows * n, bits, threshold, 1 / (1 - rate), mask);
@@ -276,8 +276,8 @@ static gd_run_status backward(const gd_weights *w, const gd_desk *desk, size_t i
     case GD_STAGE_dropout: w->kernels->map[GD_OP_multiply](rows * n, with_mask, dx, NULL); break;
     case GD_STAGE_layer_norm:
         w->kernels->layer.layer_norm_back(rows, n, dy, x, rows_at(w, desk->extra[i], from, 2),
-                                        w->param[s->param[0]], rows_at(w, desk->terms, from, n),
-                                        dx);
+                                        w->param[s->param[0]],
+                                        rows_at(w, desk->terms, from, desk->terms_width), dx);
         break;
     case GD_STAGE_batch_norm: return column_norm_back(w, desk, i, x, dy, rows, dx);
     case GD_STAGE_fork: {

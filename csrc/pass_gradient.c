@@ -137,7 +137,7 @@ static void add_norm(const adding *a, size_t i)
     const gd_kernels *kernels = pass->weights.kernels;
     const size_t size = pass->settings.network->real_size, m = s->outputs;
     const void *d = gd_at(a->desk->d[i], a->row * m, size), *x = input_of(a, i).data;
-    void *terms = gd_at_out(a->desk->terms, a->row * m, size);
+    void *terms = gd_at_out(a->desk->terms, a->row * a->desk->terms_width, size);
     if (s->kind == GD_STAGE_layer_norm)
         kernels->layer.layer_norm_terms(a->rows, m, d, x,
                                       gd_at(a->desk->extra[i], 2 * a->row, size), terms);
