@@ -170,10 +170,10 @@ static double gradient_norm(const gd_fit *fit)
     return total;
 }
 
-/* The first array that is not finite, else -1. */
+/* The last array that is not finite, else -1: gradients go backward, so there it began. */
 static int64_t not_finite(const gd_network *n, void *const *array)
 {
-    for (size_t p = 0; p < n->param_count; p++)
+    for (size_t p = n->param_count; p-- > 0;)
         if (!isfinite(gd_norm(n->real_size, n->param_size[p], array[p])))
             return (int64_t)p;
     return -1;
