@@ -139,13 +139,14 @@ class Fit:
 
     def run(self) -> None:
         """Train until the last epoch, or until something ends it."""
-        if self.pending is not None:
-            self._finish_epoch()
-        while self.epoch < self.settings.last_epoch and not self.model.stop_training:
-            if self.many():
-                self._run_epochs()
-            else:
-                self._run_epoch()
+        with self.trainer.held:
+            if self.pending is not None:
+                self._finish_epoch()
+            while self.epoch < self.settings.last_epoch and not self.model.stop_training:
+                if self.many():
+                    self._run_epochs()
+                else:
+                    self._run_epoch()
 
     def many(self) -> bool:
         """Whether nothing in Python has to be asked between epochs."""
@@ -227,6 +228,7 @@ class Fit:
         each = callbacks is not None and callbacks.wants_batches
         if each:
             assert callbacks is not None
+            self.model._fit_state = self.state()
             callbacks.on_train_batch_begin(at)
         started = time.monotonic()
         outcome = self._call(count, self._window(at) if self.judges else None)
@@ -235,6 +237,7 @@ class Fit:
             callbacks.on_progress(self.epoch + self.trainer.place[1] / self.batches)
         if each and len(outcome.losses):
             assert callbacks is not None
+            self.model._fit_state = self.state()
             callbacks.on_train_batch_end(at, {"loss": float(outcome.losses[-1])})
         if self.judges and not self.trainer.place[1] % self._block() and len(outcome.losses):
             self._judge(at)
@@ -249,7 +252,7 @@ class Fit:
             begin = (at - first) * self.batch
             rows = min(self._block() * self.batch, self.rows - begin)
             width = self.model._known_plan().width
-            self.seen, self.judged = np.empty((rows, width), self.model.dtype), 0
+            self.seen, self.judged = np.zeros((rows, width), self.model.dtype), 0
             self.seen_from = at
         return self.seen[first * self.batch :]
 
@@ -294,7 +297,7 @@ class Fit:
         for judge, stream in zip(self.judges, self.streams, strict=True):
             logs[judge.name] = stream.result()
         if self.val is not None:
-            values = evaluate_rows(self.model, self.val, self.judges)
+            values = self.trainer.held.call(evaluate_rows, self.model, self.val, self.judges)
             logs.update({f"val_{name}": value for name, value in values.items()})
         self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.pending = None
@@ -391,6 +394,8 @@ def conduct(model: Model, running: Any, state: FitState | None) -> History:
             else:
                 model.history, model.stop_training = before
             raise
+    if state is not None and state.weights is not None:
+        model._outside_at = None  # the weights that were taken up are those of the fit's own steps
     model._settle()
     model._fit_state = running.state()
     try:

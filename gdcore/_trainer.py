@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gdcore import _core, _rate_state
 from gdcore._composed import Composed
+from gdcore._held import Held
 from gdcore._native import at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
 
@@ -138,6 +139,7 @@ class Trainer:
         self.notes = np.empty((0, self.width)), _NO_STEPS
         # The core reads the parameters' memory; whoever resizes one is refused by NumPy meanwhile.
         self.progress = np.zeros(5, np.int64)
+        self.held = Held()
 
     @property
     def place(self) -> Place:
@@ -203,7 +205,7 @@ class Trainer:
         self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
         if self.stepped_here:
             return self._step_here(order, seen)
-        self.core.run(*self.prepare(count, order, deadline, seen))
+        self.held.call(self.core.run, *self.prepare(count, order, deadline, seen))
         return self.outcome()
 
     # ---- Rates -----------------------------------------------------------------------------------
@@ -279,8 +281,9 @@ class Trainer:
     def _step_here(self, order: Any, seen: Any) -> Outcome:
         """Take one step: its gradient comes from the core, the rule is in Python."""
         place, stepped = self.place, False
+        moving = [buffer.copy() for buffer in self.buffers]
         try:
-            self.core.run(*self.prepare(1, order, math.inf, seen))
+            self.held.call(self.core.run, *self.prepare(1, order, math.inf, seen))
             outcome = self.outcome()
             if outcome.reason is not Reason.DONE:
                 return outcome
@@ -292,6 +295,8 @@ class Trainer:
             if not stepped:
                 self.place = place
                 self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
+                for buffer, value in zip(self.buffers, moving, strict=True):
+                    buffer[...] = value
             raise
         bad = [i for i, p in enumerate(self.params) if not np.isfinite(p).all()]
         if bad and self.place[1] == 0:
@@ -324,7 +329,7 @@ class Trainer:
             if calls == 1:
                 return loss, self.grads
             self.place = place
-            self.core.run(*self.prepare(1, order))
+            self.held.call(self.core.run, *self.prepare(1, order))
             value = self.results[0][0, 0]
             self.place = here
             return float(value), self.grads
