@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from case_ids import named
 from saving_cases import OWN, bits, classifier, data, portrait, with_own_functions
 
 import gdcore as gd
@@ -158,7 +159,7 @@ def test_cut_off_between_epochs(hook, epoch, tmp_path):
         {"initial_epoch": 2, "epochs": 6},
         {"real": np.float32, "batch_size": 50},
     ],
-    ids=str,
+    ids=named,
 )
 def test_cut_off_with_other_arguments_of_fit(settings, tmp_path):
     check(

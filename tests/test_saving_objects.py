@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from case_ids import named
 from hypothesis import given
 from saving_cases import OWN, bits, falling, squares, swish, through_json
 
@@ -91,7 +92,7 @@ def test_arrays_come_back(array):
         np.array([1j]),
         np.array([1.0], np.longdouble),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_cannot_be_saved_says_where_it_is(value):
     with pytest.raises(ValueError, match=r"cannot be saved.* accepted") as caught:
@@ -158,7 +159,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("value", CALLS, ids=lambda v: repr(v)[:60])
+@pytest.mark.parametrize("value", CALLS, ids=lambda v: named(v)[:60])
 def test_an_object_is_equal_to_what_it_was(value):
     found = through_json([value, value], OWN)[1]
     assert found == value
@@ -192,7 +193,7 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda v: repr(v)[:40])
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda v: named(v)[:40])
 def test_a_layer_has_the_settings_that_it_had(layer):
     own = {"<lambda>": layer.bias_initializer, **OWN} if isinstance(layer, gd.Dense) else OWN
     found = through_json(layer, own)
@@ -322,7 +323,7 @@ def test_equal_copies_of_a_callable_are_one_function():
         {"array": ["a", "float64", 0, 2**40, 2**40]},
         {"array": ["a", "float64", True, 1]},
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_is_no_value_is_refused(value):
     decoder = objects.Decoder({"a": np.zeros(3)}, {}, {})
@@ -340,7 +341,7 @@ def test_what_is_no_value_is_refused(value):
         {"items": [[1]]},
         {"array": []},
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_constructors_refuse_is_their_error(value):
     with pytest.raises((TypeError, ValueError)):
