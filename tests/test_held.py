@@ -24,7 +24,7 @@ def handler():
 
 
 def held_while(*steps):
-    """Take steps with Ctrl-C held, each of which gets what holds it; KeyboardInterrupt is wanted."""
+    """Take steps, which get what holds Ctrl-C; a KeyboardInterrupt is wanted."""
 
     def take():
         with (held := Held()):
