@@ -295,8 +295,9 @@ class Trainer:
                     buffer[...] = value
                 self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
             raise
-        bad = [i for i, p in enumerate(self.params) if not np.isfinite(p).all()]
-        if bad and self.place[1] == 0:
+        ended = self.place[1] == 0
+        bad = [i for i, p in enumerate(self.params) if ended and not np.isfinite(p).all()]
+        if bad:
             self.core.restore()
             self.progress[0], self.progress[4] = Reason.NONFINITE, -2 - bad[0]
         return self.outcome()
