@@ -1,7 +1,6 @@
 /* module_train.c: runs of trainers from Python: one, or many side by side, with the GIL released
  * but for a look at signals. What the arguments mean stands in gdcore/_trainer.py. */
 #include <math.h>
-#include <stdatomic.h>
 
 #include "module_train.h"
 #include "threads.h"
@@ -14,23 +13,19 @@ typedef struct {
     gd_training call;
     int64_t *order; /* a copy: another thread may write to the caller's */
     npy_int64 *progress;
+    bool alone, ended;
 } job;
 
-/* Who looks at signals while jobs run: the thread that has the GIL to take back. */
+/* Jobs that run side by side, for so long: a task of the pool may not wait for the GIL, which a
+ * thread that forks holds while it waits for the pool, so signals are looked at between rounds. */
 typedef struct {
-    gd_waiting waiting;
-    unsigned long thread;
-    atomic_bool stop;
-} overseer;
+    job *jobs;
+    double until; /* seconds of the clock */
+} side_by_side;
 
-static bool oversee(void *context)
-{
-    overseer *o = context;
-    if (!atomic_load(&o->stop) && PyThread_get_thread_ident() == o->thread &&
-        gd_look_at_signals(&o->waiting))
-        atomic_store(&o->stop, true);
-    return atomic_load(&o->stop);
-}
+static const double ROUND_SECONDS = 0.03;
+/* Multiply-adds of a batch that is looked at within, by a job that runs alone: 20 ms or so. */
+static const double LONG_BATCH = 2e9;
 
 static double *doubles_of(PyObject *value, const char *name, size_t n)
 {
@@ -182,11 +177,11 @@ static int job_begin(trainer *self, PyObject *args, job *j)
     return 0;
 }
 
-static void job_run(void *context, size_t index)
+static void job_run(job *j, gd_watch *watch)
 {
-    job *j = &((job *)context)[index];
     gd_pass_pack(j->self->fit.pass);
-    gd_train(&j->self->fit, &j->self->place, &j->call, &j->self->watch);
+    gd_train(&j->self->fit, &j->self->place, &j->call, watch);
+    j->ended = j->call.end != GD_TRAIN_INTERRUPT;
 }
 
 /* Give everything back. */
@@ -208,14 +203,6 @@ static void job_end(job *j)
     self->fit.step = NULL;
 }
 
-static void watch_all(job *jobs, size_t count, overseer *o)
-{
-    for (size_t i = 0; i < count; i++)
-        jobs[i].self->watch = (gd_watch){oversee, o, gd_seconds()};
-    atomic_init(&o->stop, false);
-    o->thread = PyThread_get_thread_ident();
-}
-
 /* Enter the outcome in the caller's array, which it reads where this raises too; -1 where the job
  * failed. */
 static int report(const job *j)
@@ -231,14 +218,60 @@ static int report(const job *j)
     return gd_pass_raise(c->status);
 }
 
-/* Run them side by side; -1 with an exception. */
+/* Whether the round of a side_by_side is over. */
+static bool is_over(void *context)
+{
+    return gd_seconds() >= ((const side_by_side *)context)->until;
+}
+
+static void run_share(void *context, size_t index)
+{
+    side_by_side *s = context;
+    job *j = &s->jobs[index];
+    gd_watch watch = {is_over, s, gd_seconds()};
+    if (!j->alone && !j->ended && !is_over(s))
+        job_run(j, &watch);
+}
+
+/* Whether there are jobs to go on with, alone or not. */
+static bool any_left(const job *jobs, size_t count, bool alone)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!jobs[i].ended && jobs[i].alone == alone)
+            return true;
+    return false;
+}
+
+/* Run them, short batches side by side, until a signal raises an exception. */
+static void run_all_jobs(job *jobs, size_t count, gd_waiting *waiting)
+{
+    bool stop = false;
+    for (size_t i = 0; i < count; i++) {
+        const gd_fit *fit = &jobs[i].self->fit;
+        jobs[i].alone = count == 1 ||
+                        3 * gd_network_work(fit->network) * (double)fit->batch > LONG_BATCH;
+        jobs[i].call.end = GD_TRAIN_INTERRUPT;
+        jobs[i].self->watch = (gd_watch){NULL, NULL, 0};
+    }
+    while (!stop && any_left(jobs, count, false)) {
+        side_by_side s = {jobs, gd_seconds() + ROUND_SECONDS};
+        gd_parallel(count, gd_threads_get(), run_share, &s);
+        stop = gd_look_at_signals(waiting);
+    }
+    for (size_t i = 0; i < count && !stop; i++)
+        if (jobs[i].alone) {
+            jobs[i].self->watch = (gd_watch){gd_look_at_signals, waiting, gd_seconds()};
+            job_run(&jobs[i], &jobs[i].self->watch);
+            stop = !jobs[i].ended;
+        }
+}
+
+/* -1 with an exception. */
 static int run_jobs(job *jobs, size_t count)
 {
-    overseer o;
-    watch_all(jobs, count, &o);
-    o.waiting.saved = PyEval_SaveThread();
-    gd_parallel(count, gd_threads_get(), job_run, jobs);
-    PyEval_RestoreThread(o.waiting.saved);
+    gd_waiting waiting = {PyEval_SaveThread()};
+    run_all_jobs(jobs, count, &waiting);
+    PyEval_RestoreThread(waiting.saved);
     int status = 0;
     for (size_t i = 0; i < count; i++)
         status = report(&jobs[i]) < 0 ? -1 : status;

@@ -165,6 +165,18 @@ static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
     return Py_BuildValue("nn", (Py_ssize_t)gd_record_width(fit->network), (Py_ssize_t)fit->often);
 }
 
+PyDoc_STRVAR(restore_doc, "restore()\n--\n\nPut the last good weights back.");
+
+static PyObject *trainer_restore(PyObject *object, PyObject *unused)
+{
+    const trainer *self = (trainer *)object;
+    (void)unused;
+    if (self->busy || !self->place.kept)
+        return PyErr_Format(PyExc_ValueError, "there are no good weights yet");
+    gd_fit_restore(&self->fit);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(shadowed_doc, "shadowed()\n--\n\nWhether the good weights are from within the epoch.");
 
 static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
@@ -178,6 +190,7 @@ PyDoc_STRVAR(run_doc, "run(count, order, deadline, seen, rates, losses, norms, l
                       "gdcore/_trainer.py.");
 
 static PyMethodDef methods[] = {
+    {"restore", trainer_restore, METH_NOARGS, restore_doc},
     {"shadowed", trainer_shadowed, METH_NOARGS, shadowed_doc},
     {"run", gd_trainer_run, METH_VARARGS, run_doc},
     {"place", trainer_place, METH_NOARGS, place_doc},

@@ -37,10 +37,11 @@ typedef struct {
 typedef struct {
     uint64_t epoch, batch, count; /* epoch, batch within it, batches since the key was drawn */
     double sum, weight;           /* of the losses of this epoch so far */
-    double lowest;                /* loss so far, infinity at first */
+    double lowest, last;          /* loss so far, infinity at first; of the last batch */
     uint64_t skipped;
     bool shadowed;                /* good holds weights from within the epoch */
     bool begun;                   /* order and good are this epoch's */
+    bool kept;                    /* good holds weights */
     gd_order order;
 } gd_place;
 
@@ -69,6 +70,9 @@ size_t gd_record_width(const gd_network *network);
 size_t gd_fit_bytes(const gd_network *network);
 /* How many batches apart records cost less than a twentieth of the time. */
 size_t gd_fit_often(const gd_network *network, size_t batch);
+
+/* Put the last good weights back. */
+void gd_fit_restore(const gd_fit *fit);
 
 /* Train; allocates nothing. */
 void gd_train(const gd_fit *fit, gd_place *place, gd_training *call, gd_watch *watch);

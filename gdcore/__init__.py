@@ -53,8 +53,12 @@ if TYPE_CHECKING:
         plot,
         regularizers,
         schedules,
+        weights,
     )
     from gdcore._diagnose import diagnose
+    from gdcore._find_lr import find_lr
+    from gdcore._many import fit_many, load_many
+    from gdcore._saving import load_model
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
@@ -131,6 +135,8 @@ __all__ = [
     "dense_grad",
     "diagnose",
     "elu",
+    "find_lr",
+    "fit_many",
     "gelu",
     "gelu_tanh",
     "get_num_threads",
@@ -145,6 +151,8 @@ __all__ = [
     "layers",
     "leaky_relu",
     "linear_value_and_grad",
+    "load_many",
+    "load_model",
     "log_softmax",
     "losses",
     "maximize",
@@ -170,6 +178,7 @@ __all__ = [
     "sweep",
     "tanh",
     "value_and_grad",
+    "weights",
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
@@ -218,6 +227,7 @@ _LATER = (
     "plot",
     "regularizers",
     "schedules",
+    "weights",
 )
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
@@ -258,6 +268,10 @@ _FUNCTIONS = {
     "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
+    "find_lr": "gdcore._find_lr",
+    "fit_many": "gdcore._many",
+    "load_many": "gdcore._many",
+    "load_model": "gdcore._saving",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",
     "sweep": "gdcore._sweep",

@@ -137,9 +137,9 @@ def check_X(X: Any, width: int | None, name: str = "X") -> Array:
         Naming what was found, and the way out.
     """
     array = as_data(X, name)
-    if array.ndim != 2:
+    if array.ndim != 2 and array.size:
         _refuse_axes(array, width, name)
-    n, columns = array.shape
+    n, columns = array.shape if array.ndim == 2 else (0, 0)
     if not n or not columns:
         raise ValueError(
             f"{name} is empty: it has shape {array.shape}; one row and column or more are accepted"
@@ -172,7 +172,7 @@ def _refuse_axes(array: Array, width: int | None, name: str) -> NoReturn:
 # ---- y -------------------------------------------------------------------------------------------
 
 
-def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
+def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y", other: str = "X") -> Array:
     """Return the targets as the core takes them, a view of what was given.
 
     Parameters
@@ -184,8 +184,8 @@ def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
         Columns of the predictions.
     n : int
         Rows of X.
-    name : str
-        What errors call it.
+    name, other : str
+        What errors call it and X.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
     array = as_data(y, name, labels=True)
     if array.ndim == 0:
         raise ValueError(f"{name} is the number {array}; one target for each row is accepted")
-    check_length(array, n, name)
+    check_length(array, n, name, other)
     if kind == "sparse":
         return _class_numbers(array, outputs, name)
     columns = 1 if kind == "paired" else outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from gdcore._data import check_weights, check_X, check_y
 from gdcore._fit_data import as_weights, given_validation
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings
-from gdcore._networks import Data, functions_of, objective_of
+from gdcore._interrupts import held_interrupts
+from gdcore._networks import Data, check_scalar, functions_of, objective_of
 from gdcore._run import evaluate_rows, metrics_of, resolve
-from gdcore._trainer import Key, Outcome, Reason, Trainer
+from gdcore._trainer import Key, Outcome, Reason, Trainer, innermost
 from gdcore.history import History
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ class Steps:
 
     def __init__(self, model: Model, key: Key, statistics: bool) -> None:
         self.model, self.key, self.statistics = model, key, statistics
-        self.count, self.lowest, self.skipped = 0, math.inf, 0
-        self.trainer: Trainer
+        self.count, self.lowest, self.skipped, self.epoch = 0, math.inf, 0, 0
+        self.trainer: Trainer | None = None
 
     def take(self, data: Data, seen: Any = None) -> Outcome:
         """Take a step."""
@@ -73,8 +75,7 @@ class Steps:
         assert data.y is not None
         own = functions_of(model, data.y, (data.rows,), True)
         objective = objective_of(model, data.y, own)
-        assert model.optimizer is not None
-        self.trainer = Trainer(
+        trainer = Trainer(
             model,
             data,
             objective,
@@ -82,15 +83,19 @@ class Steps:
             data.rows,
             1,
             shuffle=False,
-            skip=model.optimizer.get_params().get("on_nonfinite") == "skip",
+            skip=innermost(model.optimizer).get_params().get("on_nonfinite") == "skip",
             statistics=self.statistics,
             key=self.key,
+            epoch=self.epoch,
         )
-        self.trainer.place = (0, 0, self.count, 0.0, 0.0, self.lowest, 0)
-        outcome = self.trainer.run(1, None, math.inf, seen)
-        self.count, self.lowest = self.trainer.place[2], self.trainer.place[5]
-        self.skipped += self.trainer.place[6]
-        return outcome
+        trainer.place = (0, 0, self.count, 0.0, 0.0, self.lowest, 0)
+        self.trainer = trainer
+        try:
+            return trainer.run(1, None, math.inf, seen)
+        finally:
+            place = trainer.place
+            self.count, self.lowest = place[2], place[5]
+            self.skipped += place[6]
 
 
 class BatchFit:
@@ -101,6 +106,10 @@ class BatchFit:
         self.source = source
         self.batches = settings.steps_per_epoch
         self.batch = self.epoch = 0
+        self.total = self.weight = 0.0
+        self.begun_anew = False
+        self.sums = getattr(model.loss, "reduction", "mean") == "sum"
+        settings.check_optimizer(model, None)
         self.history: History
         first, self.waiting = _first(self._begin_source())
         data = batch_of(model, first)
@@ -144,38 +153,39 @@ class BatchFit:
                 return
 
     def _run_epoch(self) -> bool:
-        """Run an epoch; False where there was no batch left for one."""
+        """Run an epoch; False where something ended the fit before its last batch."""
         number = self.epoch + self.settings.initial_epoch
         streams = [judge.stream() for judge in self.judges]
         if self.callbacks is not None:
             self.callbacks.on_epoch_begin(number)
-        total = weight = 0.0
+        self.total = self.weight = 0.0
         lr, self.batch = math.nan, 0
-        sums = getattr(self.model.loss, "reduction", "mean") == "sum"
+        self.steps.epoch = self.epoch
         while self.batches is None or self.batch < self.batches:
             item = self._next()
+            if item is None and self.batch == 0:
+                self._ended(number)
+                continue
             if item is None:
-                if self.batch == 0 and not self._ended(number):
-                    return False
-                if self.batch == 0:
-                    continue
                 break
-            data = batch_of(self.model, item)
-            outcome = self._take(data, streams)
-            share = data.rows if data.weights is None else float(data.weights.sum())
-            if math.isfinite(outcome.losses[0]):
-                total += outcome.losses[0] * (1.0 if sums else share)
-                weight += 0.0 if sums else share
-            lr = float(outcome.lrs[0])
-            if self.model.stop_training and self.callbacks is not None:
-                break
-        self._finish_epoch(number, total / weight if weight else total, lr, streams)
+            outcome = self._take(batch_of(self.model, item), streams)
+            if len(outcome.lrs):
+                lr = float(outcome.lrs[0])
+            if self.model.stop_training and not self._is_last():
+                return False
+        loss = self.total / self.weight if self.weight else self.total
+        self._finish_epoch(number, loss, lr, streams)
         return True
 
-    def _ended(self, number: int) -> bool:
+    def _is_last(self) -> bool:
+        """Whether the batch that was taken ends its epoch."""
+        return self.batch == self.batches
+
+    def _ended(self, number: int) -> None:
         """Begin anew where the source ended with the epoch before; refuse where it cannot be."""
-        if self._again():
-            return True
+        if not self.begun_anew and self._again():
+            self.begun_anew = True
+            return
         raise ValueError(
             f"X is an iterator that ended before epoch {number}; accepted are an iterable that can"
             " begin anew (a list of batches), a function that returns an iterator, or an iterator"
@@ -189,21 +199,50 @@ class BatchFit:
             seen = np.empty((data.rows, self.model._known_plan().width), self.model.dtype)
         if callbacks is not None:
             callbacks.on_train_batch_begin(self.batch)
-        before = steps.skipped
-        outcome = steps.take(data, seen)
-        self.history.append_batches(outcome.losses, outcome.norms, steps.skipped - before)
-        enter_records(self.history, steps.trainer, outcome)
+        try:
+            outcome = steps.take(data, seen)
+        finally:
+            with held_interrupts(True):
+                self.enter()
         if outcome.reason is Reason.NONFINITE:
+            assert self.model.optimizer is not None
+            self.model._outside_at = self.model.optimizer.t
             error = failure(self, outcome)
             self.model.stop_training = True
             if self.settings.on_nonfinite == "raise":
                 raise error
+            return outcome
+        self._add(data, outcome)
         for stream in streams:
             stream.update(data.y, seen, data.weights)
         if callbacks is not None:
             callbacks.on_train_batch_end(self.batch, {"loss": float(outcome.losses[-1])})
+            if callbacks.deadline is not None and time.monotonic() >= callbacks.deadline:
+                self.model.stop_training = True
+        self.begun_anew = False
         self.batch += 1
         return outcome
+
+    def _add(self, data: Data, outcome: Outcome) -> None:
+        """Add a batch's loss to that of the epoch."""
+        share = data.rows if data.weights is None else float(data.weights.sum())
+        if math.isfinite(outcome.losses[0]):
+            self.total += float(outcome.losses[0]) * (1.0 if self.sums else share)
+            self.weight += 0.0 if self.sums else share
+
+    def enter(self) -> None:
+        """Append to the history what it does not have of the last step."""
+        trainer = self.steps.trainer
+        if trainer is None:
+            return
+        outcome, place = trainer.outcome(), trainer.place
+        self.history.append_batches_up_to(
+            place[2], outcome.losses, outcome.norms, self.steps.skipped - self.history.skipped
+        )
+        self.history.append_records_up_to(outcome.steps, trainer.columns(outcome.records))
+
+    def state(self) -> None:
+        """Nothing: a source of batches cannot be taken up again where it was."""
 
     def _finish_epoch(self, number: int, loss: float, lr: float, streams: list[Any]) -> None:
         logs = {"loss": loss}
@@ -213,35 +252,27 @@ class BatchFit:
             logs.update({f"val_{name}": value for name, value in values.items()})
         self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.epoch += 1
-        self.steps.trainer.tell(logs.get("val_loss", loss))
+        self.trainer.tell(logs.get("val_loss", loss))
         if self.callbacks is not None:
             self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
-    def open(self, key: Key) -> None:
+    def open(self, state: None) -> None:
         """Begin."""
-        self.steps = Steps(self.model, key, True)
+        from gdcore._fit import unit_names
+
+        self.history = History(self.model._param_names, unit_names(self.model))
+        self.steps = Steps(self.model, draw_key(self.model), True)
 
     @property
     def trainer(self) -> Trainer:
         """That of the batch under way."""
+        assert self.steps.trainer is not None
         return self.steps.trainer
 
     @property
     def place(self) -> tuple[int, int]:
         """Epoch and batch within it."""
         return self.epoch, self.batch
-
-
-def enter_records(history: History, trainer: Trainer, outcome: Outcome) -> None:
-    """Append statistics of a run to the history."""
-    if not len(outcome.steps):
-        return
-    arrays = len(trainer.params)
-    units = (trainer.width - 3 * arrays) // 2
-    edges = np.cumsum([0, arrays, arrays, arrays, units, units])
-    names = ("weight_norm", "grad_norm", "update_norm", "zero_fraction", "saturated_fraction")
-    columns = {n: outcome.records[:, edges[i] : edges[i + 1]] for i, n in enumerate(names)}
-    history.append_statistics(outcome.steps, columns)
 
 
 def _first(batches: Iterator[Any]) -> tuple[Any, Iterator[Any]]:
@@ -255,7 +286,7 @@ def check_settings(given: dict[str, Any]) -> None:
     """Refuse arguments of fit that need all rows at once."""
     for name, default in _REFUSED.items():
         value = given.get(name, default)
-        if value is not default and value != default:
+        if value is not default and not (isinstance(value, float) and value == default):
             raise ValueError(
                 f"{name} is given, but X gives batches one by one; arrays are accepted with it"
                 " (weights of rows: let batches be (X, y, sample_weight))"
@@ -267,7 +298,13 @@ def train_on_batch(
 ) -> Any:
     """Take one step; see `gdcore.models.Sequential.train_on_batch`."""
     model._check_compiled()
-    data = batch_of(model, (X, y, sample_weight), class_weight)
+    with model._alone(), model._undone():
+        return _train_on_batch(model, (X, y, sample_weight), class_weight, return_dict)
+
+
+def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: bool) -> Any:
+    data = batch_of(model, item, class_weight)
+    check_scalar(functions_of(model, data.y, (data.rows,), True), data)
     model._store.ready()
     steps = model._own_steps
     if steps is None:
@@ -275,13 +312,14 @@ def train_on_batch(
         steps = model._own_steps = (key, 0)
     taking = Steps(model, steps[0], False)
     taking.count = steps[1]
-    model._outside = False
     judges = metrics_of(model)
     width = model._known_plan().width
     seen = np.empty((data.rows, width), model.dtype) if judges else None
+    model._settle()
     outcome = taking.take(data, seen)
     if outcome.reason is Reason.NONFINITE:
-        raise failure(_Alone(model, taking.trainer), outcome)
+        assert taking.trainer is not None
+        raise failure(_Single(model, taking.trainer), outcome)
     model._own_steps = (steps[0], taking.count)
     values = {"loss": float(outcome.losses[0])}
     for judge in judges:
@@ -294,7 +332,7 @@ def train_on_batch(
     return found if len(found) > 1 else found[0]
 
 
-class _Alone:
+class _Single:
     """What `failure` asks of a fit, for a single step."""
 
     def __init__(self, model: Model, trainer: Trainer) -> None:

@@ -27,7 +27,7 @@ def failure(fit: Any, outcome: Outcome) -> NonFiniteError:
     epoch, batch = place[0] + fit.settings.initial_epoch, place[1]
     error = NonFiniteError(
         f"{what} in batch {batch} of epoch {epoch}{_course(history)}; the weights are again"
-        f" those of {_restored(fit)}. {_way_out(trainer)}"
+        f" those {_restored(fit)}. {_way_out(trainer)}"
     )
     error.epoch, error.batch, error.layer, error.history = epoch, batch, layer, history
     return error
@@ -42,9 +42,11 @@ def _course(history: Any) -> str:
 
 def _restored(fit: Any) -> str:
     """Return which weights stand in the model now."""
+    if fit.trainer.epoch is not None:
+        return "before this batch"
     if fit.trainer.core.shadowed():
-        return "the step at which the loss left ten times its lowest value"
-    return "the start of the epoch"
+        return "of the step at which the loss left ten times its lowest value"
+    return "of the start of the epoch"
 
 
 def _way_out(trainer: Any) -> str:

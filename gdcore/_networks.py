@@ -153,10 +153,20 @@ def functions_of(model: Model, y: Array | None, batches: Sequence[int], training
     return own_functions(model, y, batches, training)
 
 
+def check_scalar(own: OwnFunctions, data: Data) -> None:
+    """Refuse weights of rows where the loss is one number for all of them."""
+    if own.scalar and data.weights is not None:
+        raise ValueError(
+            "sample_weight or class_weight is given, but the loss returns one number for a batch,"
+            " which weights of rows cannot enter; let it return one loss a row, shape (rows,)"
+        )
+
+
 def given(
     model: Model, params: list[Array], data: Data, objective: Spec | None, own: OwnFunctions
 ) -> Spec:
     """Return what each call of a network is given, see ``gd_given_read`` in C."""
+    check_scalar(own, data)
     return (
         params,
         model._buffers,

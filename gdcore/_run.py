@@ -101,7 +101,7 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
     if not judges:
         return {"loss": network.evaluate(arguments, 0, data.rows, None, True)}
     width = model._known_plan().width
-    if data.rows <= BLOCK:
+    if data.rows <= BLOCK or own.whole:
         seen = np.empty((data.rows, width), model.dtype)
         loss = network.evaluate(arguments, 0, data.rows, seen, True)
         return {"loss": loss, **_judged(judges, data, seen)}

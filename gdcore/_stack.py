@@ -318,6 +318,16 @@ class Stack:
             for key, position in part._at.items()
         ]
 
+    def _weight_shapes(self, plan: Plan) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all weights by name, in the order of `get_weights`, from a plan."""
+        return {
+            f"{part.name}.{key}": (plan.moving[at][1],)
+            if key.startswith("moving")
+            else plan.slots[at].shape
+            for part in self._parts()
+            for key, at in part._at.items()
+        }
+
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: W, b; gamma, beta, moving mean, variance.
 

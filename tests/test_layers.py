@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from case_ids import named
 
 import gdcore as gd
 from gdcore import layers
@@ -84,7 +85,7 @@ def test_keras_defaults():
         (np.tanh, "tanh"),
         (gd.activations.selu, "selu"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_activations_that_the_table_has(given, wanted):
     for layer in (Dense(2, given), Activation(given)):

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from case_ids import named
 from model_cases import cube, groups_of, quarter, small
 
 import gdcore as gd
@@ -392,7 +393,7 @@ def test_what_composed_optimizers_are_asked_for():
 @pytest.mark.parametrize(
     "lr",
     [0.5, cosine(0.5, 0.1, 10), one_cycle(0.5, 10), per_epoch(cosine(0.5, 0.1, 10), 2), quarter],
-    ids=repr,
+    ids=named,
 )
 def test_rates_times_a_factor(lr):
     model = Sequential([Dense(2, lr_scale=0.5), Dense(2)])
