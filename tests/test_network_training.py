@@ -223,6 +223,34 @@ def test_a_batch_that_is_not_finite_is_left_out(dtype):
     assert net.state() == there.state()
 
 
+def test_a_rate_for_each_step_that_is_taken(dtype):
+    """A run with rates ahead comes back after a batch that is left out: they are those of steps."""
+    net = mixed(dtype)
+    X, y = spoilt(net, 320, 100)
+    fit = Fit(net, X, y, gd.SGD(0.01), batch=32, skip=True)
+    rates = np.linspace(0.1, 0.2, 10).reshape(10, 1, 1).repeat(2, axis=2)
+    out = fit.run(10, rates=rates)
+    assert (out.end, out.done) == (DONE, 4)
+    np.testing.assert_array_equal(out.lrs, rates[:4, 0, 0])
+    assert fit.run(6, rates=rates[3:9]).lrs[0] == rates[3, 0, 0]
+    assert fit.optimizer.t == 9
+
+
+def test_good_weights_are_put_back_when_asked(dtype):
+    """Those of the start of the epoch, moving statistics too; none before the first batch."""
+    net = mixed(dtype)
+    X, y = data(net, 320)
+    fit = Fit(net, X, y, gd.SGD(0.1), batch=32)
+    with pytest.raises(ValueError, match="no good weights"):
+        fit.core.restore()
+    fit.run(10)
+    state = net.state()
+    fit.run(3)
+    assert net.state() != state
+    fit.core.restore()
+    assert net.state() == state
+
+
 def test_records_leave_it_out_too(dtype):
     start = mlp(5, 8, 2, dtype=dtype)
     X, y = spoilt(start, 320, 0)
