@@ -518,8 +518,9 @@ def trained():
         opt.reset()
         fit = Fit(net, X, y, opt, batch=4, weights=weights, statistics=True)
         fit.run(3, order=order, seen=seen)
+        fit.core.restore()
         fit.core.move(fit.core.place())
-        fit.core.sizes(), fit.core.shadowed(), fit.core.restore()
+        fit.core.sizes(), fit.core.shadowed()
         fit.run(7, rates=np.full((7, 1, 2), 0.1))
 
     return call, (X, y, weights, order, seen, net.params[0]), None
