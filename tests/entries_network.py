@@ -167,6 +167,12 @@ GIVEN = [
     ("targets of no width", wrong(objective=at(5, 0)), ValueError, "no width"),
     ("losses of no width", wrong(objective=at(6, 0)), ValueError, "no width"),
     ("targets narrower", wrong(objective=at(5, 2)), ValueError, "reads other targets"),
+    (
+        "two classes a row",
+        wrong(objective=lambda g: (True, False, (0,), False, True, 2, *g[6:])),
+        ValueError,
+        "reads other targets",
+    ),
     ("one loss a row", wrong(objective=at(6, 1)), ValueError, "reads other targets"),
     ("labels for mse", wrong(objective=at(4, True)), ValueError, "reads other targets"),
     (
