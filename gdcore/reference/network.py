@@ -136,6 +136,7 @@ class Network:
 
     # ---- Forward ---------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def forward(self, X: Array, drawn: Drawn | None = None) -> Trace:
         """Return what a way of all rows through the stages leaves.
 
@@ -144,11 +145,10 @@ class Network:
         """
         self.drawn = drawn
         trace = Trace(X, [], [])
-        with np.errstate(all="ignore"):
-            for i, stage in enumerate(self.stages):
-                y, kept = getattr(self, f"_{stage[0]}")(trace, i, stage, trace.input_of(i))
-                trace.outputs.append(y)
-                trace.kept.append(kept)
+        for i, stage in enumerate(self.stages):
+            y, kept = getattr(self, f"_{stage[0]}")(trace, i, stage, trace.input_of(i))
+            trace.outputs.append(y)
+            trace.kept.append(kept)
         return trace
 
     def _dense(self, trace: Trace, i: int, stage: Stage, x: Array) -> Any:
@@ -214,21 +214,21 @@ class Network:
 
     # ---- Backward --------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def backward(self, trace: Trace, dy: Array) -> list[Array]:
         """Return the gradients of the parameters for the gradient dy of the predictions."""
         grads = [np.zeros_like(p) for p in self.params]
         parted: dict[int, Array] = {}  # gradients that forks are to add
-        with np.errstate(all="ignore"):
-            for i, stage in reversed([*enumerate(self.stages)]):
-                for k, grad in enumerate(self._gradients(trace, i, stage, dy)):
-                    number = stage[3][k]
-                    grads[number] = grads[number] + grad.reshape(grads[number].shape)
-                if stage[0] == "join":
-                    parted[int(stage[5][0])] = dy
-                elif stage[0] == "fork":
-                    dy = self._sum(dy, parted.pop(i))
-                else:
-                    dy = getattr(self, f"_{stage[0]}_back")(trace, i, stage, dy)
+        for i, stage in reversed([*enumerate(self.stages)]):
+            for k, grad in enumerate(self._gradients(trace, i, stage, dy)):
+                number = stage[3][k]
+                grads[number] = grads[number] + grad.reshape(grads[number].shape)
+            if stage[0] == "join":
+                parted[int(stage[5][0])] = dy
+            elif stage[0] == "fork":
+                dy = self._sum(dy, parted.pop(i))
+            else:
+                dy = getattr(self, f"_{stage[0]}_back")(trace, i, stage, dy)
         return grads
 
     def _gradients(self, trace: Trace, i: int, stage: Stage, dy: Array) -> list[Array]:
@@ -277,14 +277,14 @@ class Network:
 
     # ---- Losses ----------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def losses(self, pred: Array, y: Array, objective: Objective) -> tuple[Array, Array]:
         """Return the losses, of shape (rows, losses of a row), and their gradient."""
         name, settings = _chosen(_core.LOSSES, objective.loss)
         single = _core.LOSSES[int(objective.loss[0])]["kind"] in ("sparse", "paired")
         y = np.asarray(y).astype(np.int64 if objective.labels else pred.dtype)
         y = y.reshape(len(pred)) if single else y.reshape(pred.shape)
-        with np.errstate(all="ignore"):
-            values, slopes = (f(y, pred, **settings) for f in LOSSES[name])
+        values, slopes = (f(y, pred, **settings) for f in LOSSES[name])
         return values.reshape(len(pred), objective.losses), slopes
 
     def penalty(self, objective: Objective) -> Array:
@@ -295,6 +295,7 @@ class Network:
         parts = zip(self.params, np.asarray(table).reshape(-1, 2), strict=True)
         return sum(l1 * np.abs(p).sum() + l2 * (p**2).sum() for p, (l1, l2) in parts)
 
+    @np.errstate(all="ignore")
     def evaluate(
         self, X: Array, y: Array, objective: Objective, weights: Array | None = None
     ) -> tuple[Array, Array]:
@@ -305,6 +306,7 @@ class Network:
         loss = (values * weights[:, None]).sum() * _factor(objective, weights)
         return pred, loss + self.penalty(objective)
 
+    @np.errstate(all="ignore")
     def value_and_grad(
         self,
         X: Array,
