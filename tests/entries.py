@@ -551,3 +551,4 @@ def run(script, *arguments, timeout=250):
 
 import entries_data  # noqa: E402, F401 - registers the entries of data and random numbers
 import entries_engine  # noqa: E402, F401 - registers the entries of the engine
+import entries_network  # noqa: E402, F401 - registers the entries of networks
