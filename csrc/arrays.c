@@ -42,8 +42,17 @@ static bool is_masked(PyArrayObject *array)
 
 int gd_array_unmasked(PyArrayObject *array, const char *name)
 {
-    if (!is_masked(array))
+    if (PyArray_CheckExact(array))
         return 0;
+    PyObject *interned = PyUnicode_InternFromString("mask");
+    PyObject *mask = interned != NULL ? PyObject_GetAttr((PyObject *)array, interned) : NULL;
+    Py_XDECREF(interned);
+    if (mask == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    if (mask == NULL)
+        return 0;
+    Py_DECREF(mask);
     PyErr_Format(PyExc_TypeError,
                  "%s is a masked array, whose mask would be ignored; a plain array is accepted: "
                  "%s.filled(0) gives one",

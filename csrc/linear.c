@@ -196,7 +196,8 @@ bool gd_dense_grad(size_t real_size, const void *dy, const gd_matrix *x, const v
         if (!gd_room_open(&room))
             goto done;
         b.w_transposed =
-            gd_operand_transpose(gradient.kernels->linear, w, x->columns, outputs, &room, real_size);
+            gd_operand_transpose(gradient.kernels->linear, w, x->columns, outputs, &room,
+                                 real_size);
     }
     done = gd_gradient_run(&gradient);
 done:

@@ -149,7 +149,7 @@ static int read_objective(PyObject *value, given *g)
     if (gd_function_from(loss, GD_LOSSES, &o->loss) < 0 ||
         gd_function_from(probability, GD_ACTIVATIONS, &o->probability) < 0)
         return -1;
-    if (width < 1 || losses < 1) {
+    if (width < 1 || losses < 1 || width > INT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "the objective has no width");
         return -1;
     }
@@ -204,6 +204,8 @@ typedef struct {
 static bool program_fits(const program_object *program, const slots *first, PyObject *captured,
                          size_t real_size)
 {
+    if (gd_program_input_count(program->program) > MOST_CAPTURED)
+        return false;
     for (size_t i = 0; i < gd_program_input_count(program->program); i++) {
         const gd_program_input *input = gd_program_input_at(program->program, i);
         const size_t slot = input->slot;
@@ -211,7 +213,6 @@ static bool program_fits(const program_object *program, const slots *first, PyOb
             if (!is_plain(input, first->size[slot], real_size, slot == 0 && first->indices))
                 return false;
         } else if (slot - first->count >= (size_t)PyTuple_GET_SIZE(captured) ||
-                   i >= MOST_CAPTURED ||
                    !fits_captured(input, (PyArrayObject *)PyTuple_GET_ITEM(
                                              captured, (Py_ssize_t)(slot - first->count)))) {
             return false;

@@ -113,7 +113,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                           &PyTuple_Type, &buffers, &inputs, &real_size))
         return NULL;
     if (inputs < 1 || (real_size != 4 && real_size != 8) || PyTuple_GET_SIZE(stages) < 1)
-        return PyErr_Format(PyExc_ValueError, "a network has stages, inputs, reals of 4 or 8 bytes");
+        return PyErr_Format(PyExc_ValueError, "stages, inputs, reals of 4 or 8 bytes are wanted");
     network_object *self = (network_object *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;

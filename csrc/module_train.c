@@ -1,141 +1,9 @@
-/* module_train.c: training from Python. A trainer is one fit: network, data, optimizer, and where
- * it stands; each run trains for a number of batches with the GIL released. What the arguments mean
- * stands in gdcore/_trainer.py. */
+/* module_train.c: runs of trainers from Python: one, or many side by side, with the GIL released
+ * but for a look at signals. What the arguments mean stands in gdcore/_trainer.py. */
 #include <math.h>
-#include <stdatomic.h>
 
-#include "module_network.h"
-#include "module_optimizer.h"
+#include "module_train.h"
 #include "threads.h"
-#include "train.h"
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *network, *arguments, *params, *grads; /* what is borrowed, kept */
-    optimizer *opt; /* NULL: the caller steps */
-    given g;
-    gd_fit fit;
-    gd_place place;
-    gd_watch watch;
-    void **grad;
-    void *memory;
-    bool busy;
-} trainer;
-
-/* ---- A trainer's life ------------------------------------------------------------------------ */
-
-/* (batch, batches, shuffle, skip, statistics, moves, key, key, threads). */
-static int read_settings(PyObject *settings, trainer *self, Py_ssize_t *threads)
-{
-    Py_ssize_t batch, batches;
-    int shuffle, skip, statistics, moves;
-    unsigned long long first, second;
-    gd_fit *fit = &self->fit;
-    if (!PyArg_ParseTuple(settings, "nnppppKKn", &batch, &batches, &shuffle, &skip,
-                          &statistics, &moves, &first, &second, threads))
-        return -1;
-    const size_t rows = self->g.data.rows, size = (size_t)batch;
-    if (batch < 1 || batches < 1 || size > rows || (size_t)(batches - 1) > (rows - 1) / size ||
-        !self->g.has_objective) {
-        PyErr_SetString(PyExc_ValueError, "batches of one row or more, within the data, are wanted");
-        return -1;
-    }
-    *fit = (gd_fit){
-        .network = &self->g.network, .param = self->g.param, .buffer = self->g.buffer,
-        .grad = self->grad, .rows = rows, .batch = size,   .batches = (size_t)batches,
-        .shuffle = shuffle, .skip = skip, .moves = moves, .sums = self->g.objective.sum,
-        .key = {{first, second}},
-        .often = statistics ? gd_fit_often(&self->g.network, size) : 0,
-    };
-    return 0;
-}
-
-/* Room for an order, the good weights, the weights before a step; and the pass. */
-static int open_memory(trainer *self, size_t threads)
-{
-    gd_fit *fit = &self->fit;
-    const size_t kept = (gd_fit_bytes(fit->network) + 63) / 64 * 64;
-    const size_t table = fit->shuffle && fit->rows <= GD_ORDER_TABLE ? fit->rows : 0;
-    self->memory = gd_alloc(2 * kept + table * sizeof *fit->table, 1);
-    const gd_pass_settings settings = {
-        .network = fit->network, .param = fit->param, .buffer = fit->buffer,
-        .objective = &self->g.objective, .data = &self->g.data, .batch = fit->batch,
-        .training = true, .grad = fit->grad, .watch = &self->watch, .threads = threads,
-    };
-    fit->pass = self->memory != NULL ? gd_pass_open(&settings) : NULL;
-    if (fit->pass == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    fit->good = self->memory;
-    fit->before = fit->good + kept;
-    fit->table = (uint32_t *)(void *)(fit->before + kept);
-    self->place = (gd_place){.lowest = INFINITY};
-    return 0;
-}
-
-static int open_trainer(trainer *self, PyObject *settings)
-{
-    Py_ssize_t threads;
-    const gd_network *n = &self->g.network;
-    self->grad = gd_alloc(n->param_count, sizeof *self->grad);
-    if (self->grad == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (gd_given_arrays(self->grads, "grads", n->real_size, n->param_size, n->param_count,
-                        self->grad) < 0 ||
-        read_settings(settings, self, &threads) < 0)
-        return -1;
-    PyObject *kept = PyList_AsTuple(self->grads);
-    if (kept == NULL)
-        return -1;
-    Py_SETREF(self->grads, kept);
-    return open_memory(self, threads > 0 ? (size_t)threads : gd_threads_get());
-}
-
-static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *network, *arguments, *opt, *params, *grads, *settings;
-    const gd_module_state *state = PyType_GetModuleState(type);
-    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)
-        return PyErr_Format(PyExc_TypeError, "Trainer takes no keywords");
-    if (!PyArg_ParseTuple(args, "O!O!OO!O!O!", state->network_type, &network, &PyTuple_Type,
-                          &arguments, &opt, &PyList_Type, &params, &PyList_Type, &grads,
-                          &PyTuple_Type, &settings))
-        return NULL;
-    if (opt != Py_None && !PyObject_TypeCheck(opt, (PyTypeObject *)state->optimizer_type))
-        return PyErr_Format(PyExc_TypeError, "an optimizer is wanted");
-    trainer *self = (trainer *)type->tp_alloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->network = Py_NewRef(network);
-    self->arguments = Py_NewRef(arguments);
-    self->params = Py_NewRef(params);
-    self->grads = Py_NewRef(grads);
-    self->opt = opt != Py_None ? (optimizer *)Py_NewRef(opt) : NULL;
-    if (gd_given_read((network_object *)network, arguments, &self->g) < 0 ||
-        open_trainer(self, settings) < 0)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
-static void trainer_dealloc(PyObject *object)
-{
-    trainer *self = (trainer *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    gd_pass_close(self->fit.pass);
-    gd_given_release(&self->g);
-    gd_free(self->memory);
-    gd_free(self->grad);
-    Py_XDECREF(self->network);
-    Py_XDECREF(self->arguments);
-    Py_XDECREF(self->params);
-    Py_XDECREF(self->grads);
-    Py_XDECREF((PyObject *)self->opt);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
 
 /* ---- One run --------------------------------------------------------------------------------- */
 
@@ -145,23 +13,19 @@ typedef struct {
     gd_training call;
     int64_t *order; /* a copy: another thread may write to the caller's */
     npy_int64 *progress;
+    bool alone, ended;
 } job;
 
-/* Who looks at signals while jobs run: the thread that has the GIL to take back. */
+/* Jobs that run side by side, for so long: a task of the pool may not wait for the GIL, which a
+ * thread that forks holds while it waits for the pool, so signals are looked at between rounds. */
 typedef struct {
-    gd_waiting waiting;
-    unsigned long thread;
-    atomic_bool stop;
-} overseer;
+    job *jobs;
+    double until; /* seconds of the clock */
+} side_by_side;
 
-static bool oversee(void *context)
-{
-    overseer *o = context;
-    if (!atomic_load(&o->stop) && PyThread_get_thread_ident() == o->thread &&
-        gd_look_at_signals(&o->waiting))
-        atomic_store(&o->stop, true);
-    return atomic_load(&o->stop);
-}
+static const double ROUND_SECONDS = 0.03;
+/* Multiply-adds of a batch that is looked at within, by a job that runs alone: 20 ms or so. */
+static const double LONG_BATCH = 2e9;
 
 static double *doubles_of(PyObject *value, const char *name, size_t n)
 {
@@ -313,11 +177,11 @@ static int job_begin(trainer *self, PyObject *args, job *j)
     return 0;
 }
 
-static void job_run(void *context, size_t index)
+static void job_run(job *j, gd_watch *watch)
 {
-    job *j = &((job *)context)[index];
     gd_pass_pack(j->self->fit.pass);
-    gd_train(&j->self->fit, &j->self->place, &j->call, &j->self->watch);
+    gd_train(&j->self->fit, &j->self->place, &j->call, watch);
+    j->ended = j->call.end != GD_TRAIN_INTERRUPT;
 }
 
 /* Give everything back. */
@@ -339,14 +203,6 @@ static void job_end(job *j)
     self->fit.step = NULL;
 }
 
-static void watch_all(job *jobs, size_t count, overseer *o)
-{
-    for (size_t i = 0; i < count; i++)
-        jobs[i].self->watch = (gd_watch){oversee, o, gd_seconds()};
-    atomic_init(&o->stop, false);
-    o->thread = PyThread_get_thread_ident();
-}
-
 /* Enter the outcome in the caller's array, which it reads where this raises too; -1 where the job
  * failed. */
 static int report(const job *j)
@@ -362,25 +218,67 @@ static int report(const job *j)
     return gd_pass_raise(c->status);
 }
 
-/* Run them side by side; -1 with an exception. */
+/* Whether the round of a side_by_side is over. */
+static bool is_over(void *context)
+{
+    return gd_seconds() >= ((const side_by_side *)context)->until;
+}
+
+static void run_share(void *context, size_t index)
+{
+    side_by_side *s = context;
+    job *j = &s->jobs[index];
+    gd_watch watch = {is_over, s, gd_seconds()};
+    if (!j->alone && !j->ended && !is_over(s))
+        job_run(j, &watch);
+}
+
+/* Whether there are jobs to go on with, alone or not. */
+static bool any_left(const job *jobs, size_t count, bool alone)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!jobs[i].ended && jobs[i].alone == alone)
+            return true;
+    return false;
+}
+
+/* Run them, short batches side by side, until a signal raises an exception. */
+static void run_all_jobs(job *jobs, size_t count, gd_waiting *waiting)
+{
+    bool stop = false;
+    for (size_t i = 0; i < count; i++) {
+        const gd_fit *fit = &jobs[i].self->fit;
+        jobs[i].alone = count == 1 ||
+                        3 * gd_network_work(fit->network) * (double)fit->batch > LONG_BATCH;
+        jobs[i].call.end = GD_TRAIN_INTERRUPT;
+        jobs[i].self->watch = (gd_watch){NULL, NULL, 0};
+    }
+    while (!stop && any_left(jobs, count, false)) {
+        side_by_side s = {jobs, gd_seconds() + ROUND_SECONDS};
+        gd_parallel(count, gd_threads_get(), run_share, &s);
+        stop = gd_look_at_signals(waiting);
+    }
+    for (size_t i = 0; i < count && !stop; i++)
+        if (jobs[i].alone) {
+            jobs[i].self->watch = (gd_watch){gd_look_at_signals, waiting, gd_seconds()};
+            job_run(&jobs[i], &jobs[i].self->watch);
+            stop = !jobs[i].ended;
+        }
+}
+
+/* -1 with an exception. */
 static int run_jobs(job *jobs, size_t count)
 {
-    overseer o;
-    watch_all(jobs, count, &o);
-    o.waiting.saved = PyEval_SaveThread();
-    gd_parallel(count, gd_threads_get(), job_run, jobs);
-    PyEval_RestoreThread(o.waiting.saved);
+    gd_waiting waiting = {PyEval_SaveThread()};
+    run_all_jobs(jobs, count, &waiting);
+    PyEval_RestoreThread(waiting.saved);
     int status = 0;
     for (size_t i = 0; i < count; i++)
         status = report(&jobs[i]) < 0 ? -1 : status;
     return PyErr_Occurred() ? -1 : status;
 }
 
-PyDoc_STRVAR(run_doc, "run(count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, "
-                      "record, record_at, progress, /)\n--\n\nTrain for so many batches, see "
-                      "gdcore/_trainer.py.");
-
-static PyObject *trainer_run(PyObject *object, PyObject *args)
+PyObject *gd_trainer_run(PyObject *object, PyObject *args)
 {
     job j;
     const int status =
@@ -421,86 +319,6 @@ static PyObject *run_all(PyObject *module, PyObject *pairs)
     gd_free(jobs);
     return status == 0 ? Py_NewRef(Py_None) : NULL;
 }
-
-/* ---- Where it stands ------------------------------------------------------------------------- */
-
-PyDoc_STRVAR(place_doc, "place()\n--\n\n(epoch, batch, batches so far, sum and weight of the "
-                        "losses of the epoch, lowest loss, batches skipped).");
-
-static PyObject *trainer_place(PyObject *object, PyObject *unused)
-{
-    const gd_place *p = &((trainer *)object)->place;
-    (void)unused;
-    return Py_BuildValue("KKKdddK", (unsigned long long)p->epoch, (unsigned long long)p->batch,
-                         (unsigned long long)p->count, p->sum, p->weight, p->lowest,
-                         (unsigned long long)p->skipped);
-}
-
-PyDoc_STRVAR(move_doc, "move(place, /)\n--\n\nGo on from where place() says.");
-
-static PyObject *trainer_move(PyObject *object, PyObject *tuple)
-{
-    trainer *self = (trainer *)object;
-    unsigned long long epoch, batch, count, skipped;
-    gd_place p = {.begun = false};
-    if (!PyTuple_Check(tuple))
-        return PyErr_Format(PyExc_TypeError, "a tuple is wanted");
-    if (!PyArg_ParseTuple(tuple, "KKKdddK", &epoch, &batch, &count, &p.sum, &p.weight, &p.lowest,
-                          &skipped))
-        return NULL;
-    if (self->busy || batch >= self->fit.batches)
-        return PyErr_Format(PyExc_ValueError, "there is no such place");
-    p.epoch = epoch;
-    p.batch = batch;
-    p.count = count;
-    p.skipped = skipped;
-    self->place = p;
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(sizes_doc, "sizes()\n--\n\n(numbers in a record, batches between two records).");
-
-static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
-{
-    const gd_fit *fit = &((trainer *)object)->fit;
-    (void)unused;
-    return Py_BuildValue("nn", (Py_ssize_t)gd_record_width(fit->network), (Py_ssize_t)fit->often);
-}
-
-PyDoc_STRVAR(shadowed_doc, "shadowed()\n--\n\nWhether the good weights are from within the epoch.");
-
-static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    return PyBool_FromLong(((trainer *)object)->place.shadowed);
-}
-
-static PyMethodDef methods[] = {
-    {"shadowed", trainer_shadowed, METH_NOARGS, shadowed_doc},
-    {"run", trainer_run, METH_VARARGS, run_doc},
-    {"place", trainer_place, METH_NOARGS, place_doc},
-    {"move", trainer_move, METH_O, move_doc},
-    {"sizes", trainer_sizes, METH_NOARGS, sizes_doc},
-    {NULL, NULL, 0, NULL},
-};
-
-PyDoc_STRVAR(trainer_doc, "Trainer(network, given, optimizer, params, grads, settings, /)\n--\n\n"
-                          "One fit, see gdcore/_trainer.py.");
-
-static PyType_Slot slots_of_trainer[] = {
-    {Py_tp_doc, (void *)trainer_doc},
-    {Py_tp_new, trainer_new},
-    {Py_tp_dealloc, trainer_dealloc},
-    {Py_tp_methods, methods},
-    {0, NULL},
-};
-
-PyType_Spec gd_trainer_spec = {
-    .name = "gdcore._core.Trainer",
-    .basicsize = sizeof(trainer),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = slots_of_trainer,
-};
 
 PyMethodDef gd_train_methods[] = {
     {"run_trainers", run_all, METH_O, run_all_doc},

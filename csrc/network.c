@@ -41,6 +41,9 @@ const char *gd_stage_check(const gd_network *n, size_t i)
     if (s->kind == GD_STAGE_batch_norm &&
         (n->buffer_count < 2 || s->partner > n->buffer_count - 2))
         return "a stage names moving statistics that are not there";
+    if (s->kind == GD_STAGE_batch_norm && (n->buffer_size[s->partner] != s->outputs ||
+                                           n->buffer_size[s->partner + 1] != s->outputs))
+        return "moving statistics of a stage have another size";
     if (s->kind == GD_STAGE_join) {
         const size_t f = s->partner;
         if (f >= i || n->stage[f].kind != GD_STAGE_fork || n->stage[f].outputs != s->outputs)
@@ -140,6 +143,8 @@ static void plan_forward(const gd_network *n, bool training, size_t rows, gd_roo
         if (norm && s->outputs > widest)
             widest = s->outputs;
     }
+    desk->bits_width = bits;
+    desk->terms_width = widest;
     desk->bits = training ? gd_room_take(room, rows, bits * sizeof(uint32_t)) : NULL;
     desk->terms = gd_room_take(room, rows, widest * n->real_size);
 }

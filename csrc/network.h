@@ -69,6 +69,17 @@ typedef struct {
     gd_operand w, transposed;
 } gd_packed;
 
+/* A look at the caller every 10 ms or so. */
+typedef struct {
+    bool (*poll)(void *context); /* true: stop */
+    void *context;
+    double last; /* seconds of the clock */
+} gd_watch;
+
+double gd_seconds(void);
+/* Whether the caller says stop; asks at most every 10 ms. */
+bool gd_watch_says_stop(gd_watch *watch);
+
 /* What a chunk's way through the stages needs beside its own memory. */
 typedef struct {
     const gd_network *network;
@@ -79,6 +90,7 @@ typedef struct {
     bool training;
     gd_key key;              /* of dropout */
     uint64_t step;
+    gd_watch *watch;         /* of many rows at once, in the caller's thread; or NULL */
 } gd_weights;
 
 /* The memory of one chunk: outputs of the stages and gradients with respect to them, some of which
@@ -89,8 +101,9 @@ typedef struct {
     gd_matrix input; /* those of the chunk: x, or rows of the caller's */
     void **y, **d, **extra;
     void *target, *loss, *weights;
-    void *terms;     /* rows x widest normalised stage */
-    uint32_t *bits;  /* rows x widest dropout */
+    void *terms;     /* rows x widest normalised stage: */
+    uint32_t *bits;  /* rows x widest dropout: */
+    size_t terms_width, bits_width; /* tasks at different stages keep to their rows */
     size_t *row;     /* numbers of the rows, for gather and dropout */
     gd_operand *operand; /* d of each dense stage as the right side of X^T d */
     gd_run **run;    /* of each part two: forward, backward */

@@ -48,15 +48,16 @@ static void plan_slice(gd_pass *pass)
     pass->slice_size = at;
 }
 
-/* The most slices that batches need. */
+/* The most slices that a batch needs: a smaller one may have more of them than the largest. */
 static size_t most_slices(const gd_pass *pass)
 {
     const size_t pieces = (pass->settings.batch + GD_CHUNK - 1) / GD_CHUNK;
-    const size_t most = pieces < GD_MAX_SLICES ? pieces : GD_MAX_SLICES;
-    size_t params = 1;
+    size_t most = pieces < GD_MAX_SLICES ? pieces : GD_MAX_SLICES, params = 1;
     for (size_t p = 0; p < pass->settings.network->param_count; p++)
         params += pass->settings.network->param_size[p];
-    return most == 0 || params > GD_SLICE_BYTES / sizeof(double) / most ? 1 : most;
+    while (most > 1 && params > GD_SLICE_BYTES / sizeof(double) / most)
+        most--;
+    return most > 0 ? most : 1;
 }
 
 static size_t block_size(const gd_network *n)
@@ -190,6 +191,7 @@ gd_pass *gd_pass_open(const gd_pass_settings *settings)
     }
     plan(pass, &pass->room);
     pass->weights.packed = pass->packed;
+    pass->weights.watch = pass->whole ? settings->watch : NULL;
     opened = true;
     for (size_t i = 0; i < pass->desks; i++)
         memset(pass->desk[i].run, 0, 2 * settings->network->part_count * sizeof(gd_run *));
@@ -246,8 +248,7 @@ void gd_pass_seat(const gd_pass *pass, gd_desk *desk, size_t first, size_t rows)
     desk->input.row_stride = x->row_stride / (ptrdiff_t)n->real_size;
 }
 
-/* The numbers of rows [p, p + count) of the batch's order into `row`. */
-static void number_rows(const gd_pass *pass, size_t p, size_t count, size_t *row)
+void gd_pass_number(const gd_pass *pass, size_t p, size_t count, size_t *row)
 {
     const gd_batch *b = &pass->batch;
     const int64_t *index = pass->settings.data->index;
@@ -274,14 +275,35 @@ static void fetch_weights(const gd_pass *pass, const gd_desk *desk, size_t from,
             wide[i] = weights[row[i]];
 }
 
-gd_run_status gd_pass_fetch(const gd_pass *pass, const gd_desk *desk, size_t first, size_t from,
-                            size_t rows)
+/* Run it chunk by chunk, with looks at the caller where rows may be many. */
+typedef gd_run_status rows_fn(const gd_pass *pass, const gd_desk *desk, size_t first, size_t from,
+                              size_t rows, void *dy);
+
+static gd_run_status by_chunks(const gd_pass *pass, const gd_desk *desk, size_t first, size_t from,
+                               size_t rows, void *dy, rows_fn *run)
+{
+    const gd_network *n = pass->settings.network;
+    gd_run_status status = GD_RUN_DONE;
+    if (pass->weights.watch == NULL)
+        return run(pass, desk, first, from, rows, dy);
+    for (size_t r = 0; r < rows && status == GD_RUN_DONE; r += GD_CHUNK) {
+        status = run(pass, desk, first, from + r, rows - r < GD_CHUNK ? rows - r : GD_CHUNK,
+                     dy != NULL ? gd_at_out(dy, r * n->outputs, n->real_size) : NULL);
+        if (gd_watch_says_stop(pass->weights.watch))
+            status = GD_RUN_STOPPED;
+    }
+    return status;
+}
+
+static gd_run_status fetch(const gd_pass *pass, const gd_desk *desk, size_t first, size_t from,
+                           size_t rows, void *unused)
 {
     const gd_data *data = pass->settings.data;
     const gd_objective *o = pass->settings.objective;
     const size_t size = pass->settings.network->real_size, p = pass->batch.first + first + from;
     size_t *row = desk->row + from;
-    number_rows(pass, p, rows, row);
+    (void)unused;
+    gd_pass_number(pass, p, rows, row);
     if (desk->input.data == desk->x)
         gd_gather(&data->x, row, 0, rows, size,
                   gd_at_out(desk->x, from * data->x.columns, size));
@@ -300,6 +322,12 @@ gd_run_status gd_pass_fetch(const gd_pass *pass, const gd_desk *desk, size_t fir
     if (data->weights != NULL)
         fetch_weights(pass, desk, from, rows);
     return GD_RUN_DONE;
+}
+
+gd_run_status gd_pass_fetch(const gd_pass *pass, const gd_desk *desk, size_t first, size_t from,
+                            size_t rows)
+{
+    return by_chunks(pass, desk, first, from, rows, NULL, fetch);
 }
 
 /* ---- Losses ---------------------------------------------------------------------------------- */
@@ -335,8 +363,8 @@ static gd_run_status own_losses(const gd_pass *pass, const gd_desk *desk, size_t
     return status;
 }
 
-gd_run_status gd_pass_losses(const gd_pass *pass, const gd_desk *desk, size_t from, size_t rows,
-                             void *dy)
+static gd_run_status losses(const gd_pass *pass, const gd_desk *desk, size_t unused, size_t from,
+                            size_t rows, void *dy)
 {
     const gd_objective *o = pass->settings.objective;
     const gd_network *n = pass->settings.network;
@@ -344,8 +372,7 @@ gd_run_status gd_pass_losses(const gd_pass *pass, const gd_desk *desk, size_t fr
     const void *weights =
         pass->settings.data->weights ? gd_at(desk->weights, from, size) : NULL;
     void *loss = gd_at_out(desk->loss, from * o->losses, size);
-    if (o->own)
-        return own_losses(pass, desk, rows, dy);
+    (void)unused;
     pass->weights.kernels->loss[o->loss.id](
         rows, n->outputs, gd_at(desk->target, from * o->target_width, target),
         gd_at(gd_desk_output(n, desk), from * n->outputs, size), loss, dy, o->loss.param);
@@ -354,6 +381,13 @@ gd_run_status gd_pass_losses(const gd_pass *pass, const gd_desk *desk, size_t fr
     if (pass->settings.training && (weights != NULL || pass->factor != 1))
         pass->weights.kernels->weigh(rows, n->outputs, weights, pass->factor, dy);
     return GD_RUN_DONE;
+}
+
+gd_run_status gd_pass_losses(const gd_pass *pass, const gd_desk *desk, size_t from, size_t rows,
+                             void *dy)
+{
+    return pass->settings.objective->own ? own_losses(pass, desk, rows, dy)
+                                         : by_chunks(pass, desk, 0, from, rows, dy, losses);
 }
 
 double gd_pass_sum_losses(const gd_pass *pass, const gd_desk *desk, size_t rows)

@@ -26,17 +26,6 @@ typedef struct {
     size_t rows;           /* that are used */
 } gd_data;
 
-/* A look at the caller every 10 ms or so. */
-typedef struct {
-    bool (*poll)(void *context); /* true: stop */
-    void *context;
-    double last; /* seconds of the clock */
-} gd_watch;
-
-double gd_seconds(void);
-/* Whether the caller says stop; asks at most every 10 ms. */
-bool gd_watch_says_stop(gd_watch *watch);
-
 typedef struct gd_pass gd_pass;
 
 typedef struct {
@@ -76,10 +65,10 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
 gd_run_status gd_pass_evaluate(gd_pass *pass, size_t first, size_t rows, void *out, bool seen,
                                double *loss);
 
-/* Whether the batches to come count idle units of activations: zero ones and saturated ones, two
- * numbers a stage, and those of the last batch. */
+/* Whether the batches to come count idle units of activations, and what was counted of a stage in
+ * the last batch: zero ones and saturated ones. */
 void gd_pass_count(gd_pass *pass, bool counting);
-void gd_pass_units(const gd_pass *pass, uint64_t *count);
+void gd_pass_units(const gd_pass *pass, size_t stage, uint64_t count[2]);
 
 /* Move the moving statistics on by those of the last batch. */
 void gd_pass_move_buffers(const gd_pass *pass);

@@ -4,7 +4,16 @@
 #include "reduce.h"
 #include "threads.h"
 
-enum { ROUND = 64 }; /* chunks between two looks at the caller */
+/* Chunks between two looks at the caller, and their multiply-adds: 3 ms or so of a fast core. */
+enum { ROUND = 64 };
+static const double ROUND_WORK = 4e8;
+
+static size_t chunks_of_round(const gd_pass *pass)
+{
+    const double fit = ROUND_WORK / (pass->work * (double)pass->chunk + 1);
+    const size_t chunks = fit < ROUND ? (size_t)fit : ROUND;
+    return chunks < pass->tasks ? pass->tasks : chunks;
+}
 
 /* The weights of the rows on a desk, added in order. */
 static double sum_weights(const gd_pass *pass, const gd_desk *desk, size_t rows)
@@ -69,10 +78,11 @@ gd_run_status gd_pass_evaluate(gd_pass *pass, size_t first, size_t rows, void *o
     pass->seen = seen;
     pass->factor = 1;
     pass->tasks = pass->threads < pass->desks ? pass->threads : pass->desks;
+    const size_t round = chunks_of_round(pass);
     for (size_t i = 0; i < pass->threads; i++)
         pass->status[i] = GD_RUN_DONE;
     for (pass->base = 0; pass->base < chunks; pass->base = pass->end) {
-        pass->end = chunks - pass->base < ROUND ? chunks : pass->base + ROUND;
+        pass->end = chunks - pass->base < round ? chunks : pass->base + round;
         gd_parallel(pass->tasks, pass->tasks, run_share, pass);
         for (size_t i = 0; i < pass->tasks; i++)
             if (pass->status[i] != GD_RUN_DONE)

@@ -137,7 +137,7 @@ static void add_norm(const adding *a, size_t i)
     const gd_kernels *kernels = pass->weights.kernels;
     const size_t size = pass->settings.network->real_size, m = s->outputs;
     const void *d = gd_at(a->desk->d[i], a->row * m, size), *x = input_of(a, i).data;
-    void *terms = gd_at_out(a->desk->terms, a->row * m, size);
+    void *terms = gd_at_out(a->desk->terms, a->row * a->desk->terms_width, size);
     if (s->kind == GD_STAGE_layer_norm)
         kernels->layer.layer_norm_terms(a->rows, m, d, x,
                                       gd_at(a->desk->extra[i], 2 * a->row, size), terms);
@@ -277,29 +277,29 @@ static void finish(const gd_pass *pass)
 
 /* ---- A batch --------------------------------------------------------------------------------- */
 
-/* The sum of the weights of a batch. */
-static double weigh_batch(const gd_pass *pass, const gd_batch *b)
+/* *total: the sum of the weights of the batch. */
+static gd_run_status weigh_batch(const gd_pass *pass, double *total)
 {
-    const gd_data *data = pass->settings.data;
-    double total = 0;
-    if (data->weights == NULL)
-        return (double)b->rows;
-    for (size_t i = 0; i < b->rows; i++) {
-        size_t row = b->first + i;
-        if (b->order != NULL)
-            gd_order_rows(b->order, b->first + i, 1, &row);
-        else if (b->given != NULL)
-            row = (size_t)b->given[b->first + i];
-        total += data->weights[data->index != NULL ? (size_t)data->index[row] : row];
+    const double *weights = pass->settings.data->weights;
+    const size_t first = pass->batch.first, rows = pass->batch.rows;
+    size_t row[GD_CHUNK];
+    *total = weights != NULL ? 0 : (double)rows;
+    for (size_t r = 0; weights != NULL && r < rows; r += GD_CHUNK) {
+        const size_t count = rows - r < GD_CHUNK ? rows - r : GD_CHUNK;
+        gd_pass_number(pass, first + r, count, row);
+        for (size_t i = 0; i < count; i++)
+            *total += weights[row[i]];
+        if (r + count < rows && gd_watch_says_stop(pass->settings.watch))
+            return GD_RUN_STOPPED;
     }
-    return total;
+    return GD_RUN_DONE;
 }
 
-static void plan_batch(gd_pass *pass, const gd_batch *batch, double weight)
+static void plan_batch(gd_pass *pass, double weight)
 {
     const gd_objective *o = pass->settings.objective;
     const double count = o->own ? weight : weight * (double)o->losses;
-    pass->batch = *batch;
+    const gd_batch *batch = &pass->batch;
     pass->weights.key = batch->key;
     pass->weights.step = batch->step;
     pass->factor = o->sum || (o->own && o->scalar) ? 1 : count != 0 ? 1 / count : 0;
@@ -325,9 +325,13 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
 {
     const gd_network *n = pass->settings.network;
     const gd_objective *o = pass->settings.objective;
-    *weight = weigh_batch(pass, batch);
-    plan_batch(pass, batch, *weight);
-    gd_run_status status = pass->whole ? run_whole(pass) : GD_RUN_DONE;
+    pass->batch = *batch;
+    gd_run_status status = weigh_batch(pass, weight);
+    if (status != GD_RUN_DONE)
+        return status;
+    plan_batch(pass, *weight);
+    if (pass->whole)
+        status = run_whole(pass);
     if (status == GD_RUN_DONE)
         status = run_pieces(pass);
     if (status != GD_RUN_DONE)
@@ -353,13 +357,13 @@ void gd_pass_count(gd_pass *pass, bool counting)
         memset(pass->count, 0, pass->threads * counts * sizeof *pass->count);
 }
 
-void gd_pass_units(const gd_pass *pass, uint64_t *count)
+void gd_pass_units(const gd_pass *pass, size_t stage, uint64_t count[2])
 {
     const size_t counts = 2 * pass->settings.network->stage_count;
-    memcpy(count, pass->count, counts * sizeof *count);
-    for (size_t i = 1; i < pass->threads; i++)
-        for (size_t k = 0; k < counts; k++)
-            count[k] += pass->count[i * counts + k];
+    count[0] = count[1] = 0;
+    for (size_t i = 0; i < pass->threads; i++)
+        for (size_t k = 0; k < 2; k++)
+            count[k] += pass->count[i * counts + 2 * stage + k];
 }
 
 void gd_pass_move_buffers(const gd_pass *pass)

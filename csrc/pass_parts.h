@@ -37,6 +37,8 @@ struct gd_pass {
     gd_room room;
 };
 
+/* The numbers of rows [p, p + count) of the batch's order into `row`. */
+void gd_pass_number(const gd_pass *pass, size_t p, size_t count, size_t *row);
 /* Where the rows of a chunk stand: reads them in place, or where gd_pass_fetch puts them. */
 void gd_pass_seat(const gd_pass *pass, gd_desk *desk, size_t first, size_t rows);
 /* Bring rows [from, from + rows) of the chunk that begins at `first` of the order to the desk; a

@@ -73,11 +73,9 @@ static void note_before(const gd_fit *fit, double *record)
 /* Norms of the updates, and the fractions of idle units. */
 static void note_after(const gd_fit *fit, size_t rows, double *record)
 {
-    enum { MOST = 1024 };
     const gd_network *n = fit->network;
     const gd_kernels *kernels = gd_kernels_for(n->real_size);
     char *copy = fit->before;
-    uint64_t count[2 * MOST];
     for (size_t p = 0; p < n->param_count; p++) {
         const void *const terms[] = {fit->param[p], copy};
         kernels->map[GD_OP_subtract](n->param_size[p], terms, copy, NULL);
@@ -86,14 +84,13 @@ static void note_after(const gd_fit *fit, size_t rows, double *record)
     }
     const size_t units = activations_of(n);
     double *fraction = record + 3 * n->param_count;
-    if (n->stage_count > MOST)
-        return;
-    gd_pass_units(fit->pass, count);
     for (size_t i = 0, k = 0; i < n->stage_count; i++)
         if (n->stage[i].kind == GD_STAGE_activation) {
             const double all = (double)rows * (double)n->stage[i].outputs;
-            fraction[k] = (double)count[2 * i] / all;
-            fraction[units + k++] = (double)count[2 * i + 1] / all;
+            uint64_t count[2];
+            gd_pass_units(fit->pass, i, count);
+            fraction[k] = (double)count[0] / all;
+            fraction[units + k++] = (double)count[1] / all;
         }
 }
 
@@ -113,15 +110,28 @@ static void copy_all(const gd_fit *fit, bool back)
     }
 }
 
-/* Keep the weights from which the loss began to leave. */
+/* Whether a loss is beyond ten times the lowest one. */
+static bool has_left(const gd_place *place, double loss)
+{
+    return loss > place->lowest + 9 * fabs(place->lowest);
+}
+
+/* Keep the weights from which the loss began to leave; a fit that goes on from elsewhere has none
+ * of an earlier epoch. */
 static void watch_loss(const gd_fit *fit, gd_place *place, double loss)
 {
+    place->last = loss;
     if (loss < place->lowest)
         place->lowest = loss;
-    else if (!place->shadowed && loss > place->lowest + 9 * fabs(place->lowest)) {
+    else if (!place->shadowed && has_left(place, loss)) {
         copy_all(fit, false);
         place->shadowed = true;
     }
+}
+
+void gd_fit_restore(const gd_fit *fit)
+{
+    copy_all(fit, true);
 }
 
 /* ---- One batch ------------------------------------------------------------------------------- */
@@ -130,9 +140,11 @@ static void begin_epoch(const gd_fit *fit, gd_place *place)
 {
     if (fit->shuffle)
         gd_order_start(&place->order, fit->rows, &fit->key, place->epoch, fit->table);
-    copy_all(fit, false);
-    place->shadowed = false;
-    place->begun = true;
+    if (!place->shadowed || !has_left(place, place->last)) {
+        copy_all(fit, false);
+        place->shadowed = false;
+    }
+    place->begun = place->kept = true;
 }
 
 static void set_rates(const gd_fit *fit, const gd_training *call)
@@ -158,10 +170,10 @@ static double gradient_norm(const gd_fit *fit)
     return total;
 }
 
-/* The first array that is not finite, else -1. */
+/* The last array that is not finite, else -1: gradients go backward, so there it began. */
 static int64_t not_finite(const gd_network *n, void *const *array)
 {
-    for (size_t p = 0; p < n->param_count; p++)
+    for (size_t p = n->param_count; p-- > 0;)
         if (!isfinite(gd_norm(n->real_size, n->param_size[p], array[p])))
             return (int64_t)p;
     return -1;
@@ -196,6 +208,15 @@ static bool look(const gd_fit *fit, gd_place *place, gd_training *call, size_t r
     }
     call->end = call->status == GD_RUN_STOPPED ? GD_TRAIN_INTERRUPT : GD_TRAIN_FAILED;
     return false;
+}
+
+/* The rate of a step that is not taken; NaN where the caller steps. */
+static double next_rate(const gd_fit *fit, const gd_training *call)
+{
+    if (fit->step == NULL)
+        return NAN;
+    return call->rates != NULL ? call->rates[2 * call->done * fit->step->group_count]
+                               : fit->step->groups[0].hyper[0];
 }
 
 static void take_step(const gd_fit *fit, const gd_place *place, gd_training *call, size_t rows)
@@ -245,7 +266,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     const double loss = call->losses[call->done], norm = call->norms[call->done];
     const bool finite = isfinite(loss) && isfinite(norm);
     if (!finite && !fit->skip) {
-        stop_nonfinite(fit, call, isfinite(loss) ? not_finite(fit->network, fit->grad) : -1);
+        stop_nonfinite(fit, call, not_finite(fit->network, fit->grad));
         return false;
     }
     if (finite) {
@@ -258,14 +279,16 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
             gd_pass_move_buffers(fit->pass);
     } else {
         place->skipped++;
+        call->lrs[call->done] = next_rate(fit, call);
     }
-    const int64_t bad = place->batch + 1 == fit->batches ? not_finite(fit->network, fit->param) : -1;
+    const bool last = place->batch + 1 == fit->batches;
+    const int64_t bad = last ? not_finite(fit->network, fit->param) : -1;
     if (bad >= 0) {
         stop_nonfinite(fit, call, -2 - bad);
         return false;
     }
     advance(fit, place, call);
-    return true;
+    return finite || call->rates == NULL; /* rates ahead are those of steps that are all taken */
 }
 
 void gd_train(const gd_fit *fit, gd_place *place, gd_training *call, gd_watch *watch)

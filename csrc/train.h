@@ -37,10 +37,11 @@ typedef struct {
 typedef struct {
     uint64_t epoch, batch, count; /* epoch, batch within it, batches since the key was drawn */
     double sum, weight;           /* of the losses of this epoch so far */
-    double lowest;                /* loss so far, infinity at first */
+    double lowest, last;          /* loss so far, infinity at first; of the last batch */
     uint64_t skipped;
     bool shadowed;                /* good holds weights from within the epoch */
     bool begun;                   /* order and good are this epoch's */
+    bool kept;                    /* good holds weights */
     gd_order order;
 } gd_place;
 
@@ -59,7 +60,7 @@ typedef struct {
     size_t done, epochs, records;
     gd_train_end end;
     gd_run_status status;
-    int64_t array;         /* that is not finite: of a gradient; -1: the loss; -2 - i: weights */
+    int64_t array;         /* that is not finite: a gradient; -1: the loss alone; -2 - i: weights */
 } gd_training;
 
 /* Norms of weights, gradients and updates of each array; fractions of zero and saturated units of
@@ -69,6 +70,9 @@ size_t gd_record_width(const gd_network *network);
 size_t gd_fit_bytes(const gd_network *network);
 /* How many batches apart records cost less than a twentieth of the time. */
 size_t gd_fit_often(const gd_network *network, size_t batch);
+
+/* Put the last good weights back. */
+void gd_fit_restore(const gd_fit *fit);
 
 /* Train; allocates nothing. */
 void gd_train(const gd_fit *fit, gd_place *place, gd_training *call, gd_watch *watch);

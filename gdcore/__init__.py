@@ -42,8 +42,23 @@ from gdcore.activations import softmax_along as softmax
 from gdcore.linear import dense, dense_grad, linear_value_and_grad
 
 if TYPE_CHECKING:
-    from gdcore import constraints, datasets, initializers, plot, schedules
+    from gdcore import (
+        callbacks,
+        constraints,
+        datasets,
+        initializers,
+        layers,
+        metrics,
+        models,
+        plot,
+        regularizers,
+        schedules,
+        weights,
+    )
     from gdcore._diagnose import diagnose
+    from gdcore._find_lr import find_lr
+    from gdcore._many import fit_many, load_many
+    from gdcore._saving import load_model
     from gdcore._sweep import sweep
     from gdcore.autodiff import (
         UntraceableError,
@@ -55,15 +70,62 @@ if TYPE_CHECKING:
         value_and_grad,
     )
     from gdcore.autodiff._check import check_grad
+    from gdcore.callbacks import (
+        Callback,
+        CSVLogger,
+        EarlyStopping,
+        LambdaCallback,
+        LearningRateScheduler,
+        ModelCheckpoint,
+        ProgressBar,
+        ReduceLROnPlateau,
+        TimeLimit,
+    )
     from gdcore.descent import maximize, minimize
+    from gdcore.history import History
+    from gdcore.layers import (
+        Activation,
+        BatchNorm,
+        BatchNormalization,
+        Dense,
+        Dropout,
+        Input,
+        Layer,
+        LayerNorm,
+        LayerNormalization,
+        Residual,
+    )
+    from gdcore.models import Sequential
     from gdcore.optimizers import *  # noqa: F403 - every optimizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
+    "BatchNorm",
+    "BatchNormalization",
+    "CSVLogger",
+    "Callback",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "History",
+    "Input",
+    "LambdaCallback",
+    "Layer",
+    "LayerNorm",
+    "LayerNormalization",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
     "NonFiniteError",
+    "ProgressBar",
+    "ReduceLROnPlateau",
+    "Residual",
+    "Sequential",
+    "TimeLimit",
     "UntraceableError",
     "activations",
+    "callbacks",
     "celu",
     "check_grad",
     "compile",
@@ -73,6 +135,8 @@ __all__ = [
     "dense_grad",
     "diagnose",
     "elu",
+    "find_lr",
+    "fit_many",
     "gelu",
     "gelu_tanh",
     "get_num_threads",
@@ -84,16 +148,22 @@ __all__ = [
     "hvp",
     "initializers",
     "jacobian",
+    "layers",
     "leaky_relu",
     "linear_value_and_grad",
+    "load_many",
+    "load_model",
     "log_softmax",
     "losses",
     "maximize",
+    "metrics",
     "minimize",
     "mish",
+    "models",
     "optimizers",
     "plot",
     "prelu",
+    "regularizers",
     "relu",
     "relu6",
     "schedules",
@@ -108,6 +178,7 @@ __all__ = [
     "sweep",
     "tanh",
     "value_and_grad",
+    "weights",
 ]
 # The classes of csrc/ops.def, written by `make generated`.
 __all__ += [
@@ -156,6 +227,7 @@ _LATER = (
     "plot",
     "regularizers",
     "schedules",
+    "weights",
 )
 # Functions by the module that has them, imported at first use too.
 _FUNCTIONS = {
@@ -196,6 +268,10 @@ _FUNCTIONS = {
     "Sequential": "gdcore.models",
     "check_grad": "gdcore.autodiff._check",
     "diagnose": "gdcore._diagnose",
+    "find_lr": "gdcore._find_lr",
+    "fit_many": "gdcore._many",
+    "load_many": "gdcore._many",
+    "load_model": "gdcore._saving",
     "maximize": "gdcore.descent",
     "minimize": "gdcore.descent",
     "sweep": "gdcore._sweep",
@@ -209,6 +285,8 @@ def __getattr__(name: str) -> Any:
         return globals().setdefault(name, getattr(importlib.import_module(_FUNCTIONS[name]), name))
     if name in optimizers.__all__:
         return globals().setdefault(name, getattr(optimizers, name))
+    if name == "TerminateOnNaN":  # Keras's, for which fit has an argument: says so
+        return getattr(importlib.import_module("gdcore.callbacks"), name)
     raise no_attribute(__name__, name, __all__)
 
 

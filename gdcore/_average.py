@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from gdcore._optimizer import Optimizer
 
 
+def keeps_average(optimizer: Optimizer) -> bool:
+    """Whether `averaged` may return other arrays than the parameters, once steps are done."""
+    from gdcore._ema import EMA
+    from gdcore.reference.optimizer_rules import AVERAGED
+
+    return isinstance(optimizer, EMA) or (
+        hasattr(type(optimizer), "_row") and optimizer._row["name"] in AVERAGED
+    )
+
+
 def averaged(optimizer: Optimizer, params: Any) -> Any:
     """Return `params` in the rule's average, or themselves where it keeps none."""
     from gdcore.reference.optimizer_rules import AVERAGED

@@ -73,7 +73,7 @@ class Callback:
         """End a fit, whatever ended it."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Start an epoch; the first is number 0, or `initial_epoch`."""
+        """Start an epoch, the first is number 0 or `initial_epoch`; or go on within it, resumed."""
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """End an epoch; `logs` has "loss", the metrics, both with "val_", and "lr"."""

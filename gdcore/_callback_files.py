@@ -226,7 +226,7 @@ class CSVLogger(Configured):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Write the row of an epoch."""
         if self._file is None:
-            raise RuntimeError("CSVLogger: on_epoch_end comes between on_train_begin and _end")
+            raise RuntimeError("CSVLogger has no open file: on_train_begin comes before epochs")
         values = {"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}}
         writer = csv.writer(self._file, delimiter=self.separator)
         if not self._ready:

@@ -83,6 +83,11 @@ class CallbackList:
         return any(not callback._late for callback in self)
 
     @property
+    def are_own(self) -> bool:
+        """Whether all are gdcore's: these are quick, and Ctrl-C waits for their end."""
+        return all(type(callback).__module__.startswith("gdcore.") for callback in self)
+
+    @property
     def wants_progress(self) -> bool:
         """Whether there is a bar to be moved by `on_progress`, some ten times a second."""
         return any(isinstance(callback, ProgressBar) for callback in self)

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gdcore import _core
+
 Array = NDArray[Any]
 Rows = slice | NDArray[np.intp]
 
@@ -91,31 +93,6 @@ def _refuse_type(array: Array, name: str, labels: bool) -> NoReturn:
     )
 
 
-def _find_nonfinite(matrix: Array) -> tuple[int, int] | None:
-    """Return row and column of the first NaN or infinity of a matrix, None where there is none."""
-    if matrix.dtype.kind != "f":
-        return None
-    rows, step = len(matrix), max(BLOCK // max(matrix.shape[1], 1), 1)
-    for start in range(0, rows, step):
-        finite = np.isfinite(matrix[start : start + step])
-        if not finite.all():
-            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
-            return start + int(row), int(column)
-    return None
-
-
-def _find_bad_label(labels: Array, classes: int) -> int | None:
-    """Return the first row whose label is not a whole number in [0, classes), or None."""
-    for start in range(0, len(labels), BLOCK):
-        block = labels[start : start + BLOCK]
-        sound = (block >= 0) & (block < classes)
-        if block.dtype.kind == "f":
-            sound &= block == np.floor(block)
-        if not sound.all():
-            return start + int(np.argmin(sound))
-    return None
-
-
 def _find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | None:
     """Return row and column of the first value that is not in [low, high], or None."""
     step = max(BLOCK // max(matrix.shape[1], 1), 1)
@@ -130,7 +107,7 @@ def _find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | N
 
 def _check_finite(matrix: Array, name: str) -> None:
     """Refuse a NaN or an infinity; the error names the first."""
-    place = _find_nonfinite(matrix)
+    place = _core.find_nonfinite(matrix)
     if place is not None:
         row, column = place
         raise ValueError(
@@ -160,9 +137,9 @@ def check_X(X: Any, width: int | None, name: str = "X") -> Array:
         Naming what was found, and the way out.
     """
     array = as_data(X, name)
-    if array.ndim != 2:
+    if array.ndim != 2 and array.size:
         _refuse_axes(array, width, name)
-    n, columns = array.shape
+    n, columns = array.shape if array.ndim == 2 else (0, 0)
     if not n or not columns:
         raise ValueError(
             f"{name} is empty: it has shape {array.shape}; one row and column or more are accepted"
@@ -195,7 +172,7 @@ def _refuse_axes(array: Array, width: int | None, name: str) -> NoReturn:
 # ---- y -------------------------------------------------------------------------------------------
 
 
-def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
+def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y", other: str = "X") -> Array:
     """Return the targets as the core takes them, a view of what was given.
 
     Parameters
@@ -207,8 +184,8 @@ def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
         Columns of the predictions.
     n : int
         Rows of X.
-    name : str
-        What errors call it.
+    name, other : str
+        What errors call it and X.
 
     Returns
     -------
@@ -224,7 +201,7 @@ def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y") -> Array:
     array = as_data(y, name, labels=True)
     if array.ndim == 0:
         raise ValueError(f"{name} is the number {array}; one target for each row is accepted")
-    check_length(array, n, name)
+    check_length(array, n, name, other)
     if kind == "sparse":
         return _class_numbers(array, outputs, name)
     columns = 1 if kind == "paired" else outputs
@@ -272,7 +249,7 @@ def _class_numbers(array: Array, classes: int, name: str) -> Array:
         raise ValueError(
             f"{name} has shape {array.shape}; class numbers, one for each row, are accepted{hint}"
         )
-    row = _find_bad_label(labels[:, 0], classes)
+    row = _core.find_bad_label(labels[:, 0], classes)
     if row is not None:
         found = labels[row, 0]
         if found == classes:

@@ -1,7 +1,8 @@
 """Training: what `Sequential.fit` does between its calls into the core.
 
 The core trains for as many batches as nothing in Python has to be asked: all epochs at once where
-there are neither callbacks nor metrics nor validation data, else an epoch, else a batch.
+there are neither callbacks nor metrics nor validation data, else an epoch, else a batch. Whatever
+ends a call, Ctrl-C too, the history has what the core has done.
 """
 
 from __future__ import annotations
@@ -11,74 +12,136 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gdcore import _core
+from gdcore._composed import Composed
+from gdcore._fit_batches import BatchFit, check_settings, draw_key, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
-from gdcore._fit_settings import FitSettings, keep
-from gdcore._networks import functions_of, objective_of
+from gdcore._fit_settings import FitSettings, FitState
+from gdcore._interrupts import held_interrupts
+from gdcore._native import is_told
+from gdcore._networks import check_scalar, functions_of, objective_of
 from gdcore._run import evaluate_rows, metrics_of
-from gdcore._trainer import START, Key, Outcome, Place, Reason, Trainer
+from gdcore._trainer import START, Key, Outcome, Reason, Trainer, innermost
 from gdcore.history import History
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 BATCHES = 1 << 16  # of one call, and rows that are judged together
 PROGRESS = 0.1  # seconds between two moves of the bar
 
 
 class Fit:
-    """One fit while it runs."""
+    """One fit while it runs.
+
+    Attributes
+    ----------
+    streams : list
+        The metrics of the epoch under way, and `judged` the number of them that have its last
+        block of predictions; `seen` is that block.
+    pending : tuple or None
+        Number, loss and rate of an epoch whose last batch is done, but not what follows it.
+    """
 
     def __init__(self, model: Model, data: Prepared, settings: FitSettings) -> None:
-        self.model, self.data, self.settings = model, data, settings
+        self.model, self.data, self.settings, self.val = model, data, settings, data.val
         self.callbacks: CallbackList | None = settings.callbacks
-        rows, batch = data.train.rows, settings.batch_of(data.train.rows)
-        batches = rows // batch if settings.drop_last else -(-rows // batch)
-        self.rows = rows
-        self.batches = batches
-        if settings.steps_per_epoch is not None:
-            self.batches = min(settings.steps_per_epoch, batches)
+        self.rows = data.train.rows
+        self.batch, self.batches = settings.batches_of(self.rows)
         self.judges = metrics_of(model)
+        y = data.train.y
+        assert y is not None
+        last = min(self.batch, self.rows - self.batch * (self.batches - 1))
+        self.own = functions_of(model, y, (self.batch, last), True)
+        if data.val is not None:  # refused here what would be refused after an epoch
+            check_scalar(functions_of(model, data.val.y, (data.val.rows,), False), data.val)
+        check_scalar(self.own, data.train)
+        self.objective = objective_of(model, y, self.own)
+        self.order = settings.order_of(0, self.rows)
         self.history: History
         self.trainer: Trainer
-        self.epoch = 0  # epochs done
-        self.order: Any = None
+        self.key: Key
         self.streams: list[Any] = []
+        self.judged = 0
+        self.seen: NDArray[Any] | None = None
+        self.seen_from = 0  # the first batch that is in it
+        self.pending: tuple[int, float, float] | None = None
+        self._drawing: tuple[int, Any] = (-1, None)
 
     # ---- Beginning -------------------------------------------------------------------------------
 
-    def open(self, key: Key, place: Place) -> None:
-        """Make the trainer, and put it where the fit begins."""
-        model, settings, data = self.model, self.settings, self.data
-        batch = settings.batch_of(self.rows)
-        assert data.train.y is not None
-        own = functions_of(model, data.train.y, (batch, self.rows - batch * (self.batches - 1)), True)
-        objective = objective_of(model, data.train.y, own)
-        assert model.optimizer is not None
-        skip = model.optimizer.get_params().get("on_nonfinite") == "skip"
-        self.key = key
+    def open(self, state: FitState | None, key: Key | None = None) -> None:
+        """Make the trainer and the history, or take both up where a fit ended."""
+        model, settings = self.model, self.settings
+        if state is not None:
+            key = state.key
+        self.key = draw_key(model) if key is None else key
+        optimizer = innermost(model.optimizer)
         self.trainer = Trainer(
             model,
-            data.train,
-            objective,
-            own,
-            batch,
+            self.data.train,
+            self.objective,
+            self.own,
+            self.batch,
             self.batches,
             shuffle=settings.shuffle and settings.batch_order is None,
-            skip=skip,
+            skip=optimizer.get_params().get("on_nonfinite") == "skip",
             statistics=True,
-            key=key,
+            key=self.key,
             threads=settings.threads,
         )
-        self.epoch = place[0]
-        if place != START:
-            self.trainer.place = place
+        fresh = state is None or model.history is None
+        self.history = History(model._param_names, unit_names(model)) if fresh else model.history
+        if state is not None:
+            if state.place != START:
+                self.trainer.place = state.place
+            self.pending, self.seen, self.seen_from = state.pending, state.seen, state.seen_from
+            self.streams, self.judged = list(state.streams), state.judged
+        place = self.trainer.place
+        ended = place[0] - (self.pending is not None)
+        if ended or place[1]:
+            self.order = settings.order_of(ended, self.rows)
+        self.first_epoch = len(self.history.epoch) - ended
+        self.first_batch = len(self.history.batch_losses) - place[2]
+        self.skipped = place[6]
+
+    def state(self) -> FitState:
+        """Return where the fit stands."""
+        place = self.trainer.place
+        inside = place[1] or self.pending is not None
+        return FitState(
+            self.key,
+            place,
+            self.rows,
+            self.batch,
+            self.batches,
+            self.settings.initial_epoch,
+            live=self.callbacks,
+            streams=self.streams if inside else [],
+            judged=self.judged,
+            seen=self.seen if inside else None,
+            seen_from=self.seen_from,
+            pending=self.pending,
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs done."""
+        return self.trainer.place[0]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and batch within it."""
+        return self.trainer.place[:2]
 
     def run(self) -> None:
         """Train until the last epoch, or until something ends it."""
+        if self.pending is not None:
+            self._finish_epoch()
         while self.epoch < self.settings.last_epoch and not self.model.stop_training:
             if self.many():
                 self._run_epochs()
@@ -87,14 +150,15 @@ class Fit:
 
     def many(self) -> bool:
         """Whether nothing in Python has to be asked between epochs."""
-        callbacks = self.callbacks
+        callbacks, optimizer = self.callbacks, self.model.optimizer
+        assert optimizer is not None
         return (
             not self.judges
-            and self.data.val is None
+            and self.val is None
             and self.settings.batch_order is None
-            and not self.trainer.stepped_here
+            and not isinstance(optimizer, Composed)
             and (callbacks is None or not callbacks.wants_epochs)
-            and not any(hasattr(lr, "told") for lr in self.trainer.optimizer._lrs())
+            and not any(map(is_told, optimizer._lrs()))
         )
 
     # ---- Many epochs at once ---------------------------------------------------------------------
@@ -107,14 +171,10 @@ class Fit:
         started = time.monotonic()
         outcome = self._call(count)
         ends = len(outcome.epoch_losses)
-        lasts = self.batches - 1 - begun + self.batches * np.arange(ends)
-        first = self.epoch + self.settings.initial_epoch
-        columns = {"loss": outcome.epoch_losses}
-        self.history.append_epochs(range(first, first + ends), columns, outcome.lrs[lasts])
-        self.epoch += ends
         if self.callbacks is not None and ends:
-            shown = {"loss": outcome.epoch_losses.tolist(), "lr": self.history.lrs[-ends:]}
-            self.callbacks.on_epochs(range(first, first + ends), shown)
+            numbers, lrs = self.history.epoch[-ends:], self.history.lrs[-ends:]
+            shown = {"loss": outcome.epoch_losses.tolist(), "lr": lrs}
+            self.callbacks.on_epochs(numbers, shown)
         self._measure(count, time.monotonic() - started)
         self._end(outcome)
 
@@ -133,132 +193,158 @@ class Fit:
 
     def _run_epoch(self) -> None:
         """Run an epoch, or the rest of one, with everything that is asked around it."""
-        number, callbacks = self.epoch + self.settings.initial_epoch, self.callbacks
-        begun = self.trainer.place[1]
-        if not begun:
+        epoch = self.epoch
+        if not self.trainer.place[1] or not self.streams:
             self.streams = [judge.stream() for judge in self.judges]
-            if callbacks is not None:
-                callbacks.on_epoch_begin(number)
-        self.order = self.settings.order_of(self.epoch, self.rows)
-        ended, lr = False, math.nan
-        outcome: Outcome | None = None
-        while not ended:
+        if self.callbacks is not None:
+            self.callbacks.on_epoch_begin(epoch + self.settings.initial_epoch)
+        if epoch or self.trainer.place[1]:
+            self.order = self.settings.order_of(epoch, self.rows)
+        while self.pending is None:
             at = self.trainer.place[1]
-            outcome = self._batches(at, min(self.batches - at, self._segment()))
-            ended = bool(len(outcome.epoch_losses))
-            if len(outcome.lrs):
-                lr = float(outcome.lrs[-1])
-            if not ended:
+            outcome = self._batches(at, min(self.batches - at, self._segment(at)))
+            if self.pending is None:
                 self._end(outcome)
                 if self.model.stop_training:
                     return
-        assert outcome is not None
-        self._finish_epoch(number, float(outcome.epoch_losses[-1]), lr)
+        self._finish_epoch()
         self._end(outcome)
 
-    def _segment(self) -> int:
+    def _block(self) -> int:
+        """Return the batches whose predictions are judged together."""
+        return max(BATCHES // self.batch, 1)
+
+    def _segment(self, at: int) -> int:
         """Return the batches that one call may run within an epoch."""
-        most = BATCHES if not self.judges else max(BATCHES // self.trainer.batch, 1)
-        if self.callbacks is not None and self.callbacks.wants_batches:
+        each = self.callbacks is not None and self.callbacks.wants_batches
+        if each or self.trainer.stepped_here:
             return 1
-        return min(most, self._at_once())
+        left = self._block() - at % self._block() if self.judges else BATCHES
+        return min(left, self._at_once())
 
     def _batches(self, at: int, count: int) -> Outcome:
-        """Run batches of an epoch, and judge what they predicted."""
+        """Run batches of an epoch; where a block of them is done, judge what they predicted."""
         callbacks = self.callbacks
         each = callbacks is not None and callbacks.wants_batches
-        seen = None
-        if self.judges:
-            rows = min(count * self.trainer.batch, self.rows - at * self.trainer.batch)
-            seen = np.empty((rows, self.model._known_plan().width), self.model.dtype)
         if each:
             assert callbacks is not None
             callbacks.on_train_batch_begin(at)
         started = time.monotonic()
-        outcome = self._call(count, seen)
+        outcome = self._call(count, self._window(at) if self.judges else None)
         if callbacks is not None and callbacks.wants_progress and not each:
             self._measure(count, time.monotonic() - started)
             callbacks.on_progress(self.epoch + self.trainer.place[1] / self.batches)
-        if seen is not None and len(outcome.losses):
-            first = at * self.trainer.batch
-            rows = min(len(outcome.losses) * self.trainer.batch, self.rows - first)
-            self._judge(first, seen[:rows])
         if each and len(outcome.losses):
             assert callbacks is not None
+            self.model._fit_state = self.state()
             callbacks.on_train_batch_end(at, {"loss": float(outcome.losses[-1])})
+        if self.judges and not self.trainer.place[1] % self._block() and len(outcome.losses):
+            self._judge(at)
         return outcome
 
-    def _judge(self, first: int, seen: Any) -> None:
-        """Add predictions of the epoch's rows [first, first + len(seen)) to the metrics."""
-        train, count = self.data.train, len(seen)
+    def _window(self, at: int) -> NDArray[Any]:
+        """Return where predictions from this batch on go, in the block that it belongs to."""
+        first = at % self._block()
+        if not first and at:
+            self._judge(at - 1)  # where it was cut off between the block and its judges
+        if not first or self.seen is None:
+            begin = (at - first) * self.batch
+            rows = min(self._block() * self.batch, self.rows - begin)
+            width = self.model._known_plan().width
+            self.seen, self.judged = np.zeros((rows, width), self.model.dtype), 0
+            self.seen_from = at
+        return self.seen[first * self.batch :]
+
+    def _judge(self, at: int) -> None:
+        """Add the block of predictions that batch `at` belongs to, to the metrics."""
+        if self.seen is None:
+            return
+        train, begin = self.data.train, at // self._block() * self._block() * self.batch
+        end = min(begin + len(self.seen), self.batches * self.batch)
+        first = self.seen_from * self.batch
+        rows = self._rows(first, end - first)
+        assert train.y is not None
+        y, seen = train.y[rows], self.seen[first - begin : end - begin]
+        weights = None if train.weights is None else train.weights[rows]
+        while self.judged < len(self.streams):
+            self.streams[self.judged].update(y, seen, weights)
+            self.judged += 1
+        self.seen = None
+
+    def _rows(self, first: int, count: int) -> NDArray[np.int64]:
+        """Return the rows at these places of the epoch's order, of which the last batch is done."""
+        epoch = self.epoch if self.pending is None else self.epoch - 1
         if self.order is not None:
             rows = self.order[first : first + count]
         elif self.settings.shuffle:
-            if self._drawn != self.epoch:
-                self._drawing = _core.epoch_order(self.rows, *self.key, self.epoch)
-                self._drawn = self.epoch
-            rows = self._drawing[first : first + count]
+            if self._drawing[0] != epoch:
+                self._drawing = epoch, _core.epoch_order(self.rows, *self.key, epoch)
+            rows = self._drawing[1][first : first + count]
         else:
             rows = np.arange(first, first + count)
-        if train.index is not None:
-            rows = train.index[rows]
-        assert train.y is not None
-        weights = None if train.weights is None else train.weights[rows]
-        for stream in self.streams:
-            stream.update(train.y[rows], seen, weights)
+        chosen = self.data.train.chosen
+        found: NDArray[np.int64] = rows if chosen is None else chosen[rows]
+        return found
 
-    _drawn = -1
-    _drawing: Any = None
-
-    def _finish_epoch(self, number: int, loss: float, lr: float) -> None:
+    def _finish_epoch(self) -> None:
         """Enter an epoch that ended: its loss, metrics, validation; tell who wants to know."""
+        assert self.pending is not None
+        number, loss, lr = self.pending
+        if self.judges and self.seen is not None:
+            self._judge(self.batches - 1)
         logs = {"loss": loss}
         for judge, stream in zip(self.judges, self.streams, strict=True):
             logs[judge.name] = stream.result()
-        if self.data.val is not None:
-            values = evaluate_rows(self.model, self.data.val, self.judges)
+        if self.val is not None:
+            values = evaluate_rows(self.model, self.val, self.judges)
             logs.update({f"val_{name}": value for name, value in values.items()})
-        self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
-        self.epoch += 1
-        self.trainer.tell(logs.get("val_loss", loss))
-        if self.callbacks is not None:
-            self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
+        callbacks = self.callbacks
+        with held_interrupts(callbacks is None or callbacks.are_own):
+            self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
+            self.pending = None
+            self.trainer.tell(logs.get("val_loss", loss))
+            self.model._fit_state = self.state()
+            if callbacks is not None:
+                callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
     # ---- Calls -----------------------------------------------------------------------------------
 
     def _call(self, count: int, seen: Any = None) -> Outcome:
-        """Run batches in the core; what they brought is entered even where a signal ends it."""
+        """Run batches in the core; what they brought is entered, whatever ends the call."""
         deadline = math.inf
         if self.callbacks is not None and self.callbacks.deadline is not None:
             deadline = self.callbacks.deadline
-        before = self.trainer.place[6]
         try:
-            outcome = self.trainer.run(count, self.order, deadline, seen)
-        except BaseException:
-            self._enter(self.trainer.outcome(), before)
-            self.epoch = self.trainer.place[0]
-            raise
-        self._enter(outcome, before)
-        return outcome
+            return self.trainer.run(count, self.order, deadline, seen)
+        finally:
+            with held_interrupts(True):
+                self.enter()
 
-    def _enter(self, outcome: Outcome, skipped: int) -> None:
-        """Append what batches brought to the history."""
-        history, trainer = self.history, self.trainer
-        history.append_batches(outcome.losses, outcome.norms, trainer.place[6] - skipped)
-        if not len(outcome.steps):
+    def enter(self) -> None:
+        """Append to the history what it does not have of the last call; again changes nothing."""
+        history, outcome, place = self.history, self.trainer.outcome(), self.trainer.place
+        history.append_batches_up_to(
+            self.first_batch + place[2], outcome.losses, outcome.norms, place[6] - self.skipped
+        )
+        self.skipped = place[6]
+        history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
+        missing = place[0] + self.first_epoch - len(history.epoch)
+        if missing <= 0 or self.pending is not None or not len(outcome.epoch_losses):
             return
-        arrays = len(trainer.params)
-        units = (trainer.width - 3 * arrays) // 2
-        edges = np.cumsum([0, arrays, arrays, arrays, units, units])
-        names = ("weight_norm", "grad_norm", "update_norm", "zero_fraction", "saturated_fraction")
-        columns = {
-            name: outcome.records[:, edges[i] : edges[i + 1]] for i, name in enumerate(names)
-        }
-        history.append_statistics(outcome.steps, columns)
+        first = place[0] - missing + self.settings.initial_epoch
+        losses = outcome.epoch_losses[-missing:]
+        ends = len(outcome.lrs) - 1 - place[1] - self.batches * np.arange(missing)[::-1]
+        if self.many():
+            numbers = range(first, first + missing)
+            history.append_epochs(numbers, {"loss": losses}, outcome.lrs[ends])
+        else:
+            self.pending = first, float(losses[-1]), float(outcome.lrs[ends[-1]])
 
     def _end(self, outcome: Outcome) -> None:
         """Stop where the outcome says so."""
         if outcome.reason is Reason.NONFINITE:
+            assert self.model.optimizer is not None
+            self.model._outside_at = self.model.optimizer.t  # the average is not the good weights'
             error = failure(self, outcome)
             self.model.stop_training = True
             if self.settings.on_nonfinite == "raise":
@@ -270,33 +356,21 @@ class Fit:
 def fit(model: Model, X: Any, y: Any = None, **settings: Any) -> History:
     """Train a model; see `gdcore.models.Sequential.fit`."""
     model._check_compiled()
-    if is_batches(X):
-        from gdcore._fit_batches import fit_batches
-
-        return fit_batches(model, X, y, FitSettings(**settings))
+    by_batches = is_batches(X, y)
+    if by_batches:
+        check_settings(settings)
     chosen = FitSettings(**settings)
     state = chosen.resumed(model)
-    data = prepare(model, X, y, chosen)
-    chosen.check_rows(model, data.train.rows, state)
-    running = Fit(model, data, chosen)
-    if state is None:
+    with model._alone(), model._undone():
+        running: Any
+        if by_batches:
+            running = BatchFit(model, X, chosen)
+        else:
+            running = Fit(model, prepare(model, X, y, chosen, state), chosen)
+            if state is not None and state.weights is not None:
+                model.set_weights(state.weights)
         model._begin(chosen.seed)
-        numbers = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
-        key, place = (numbers[0], numbers[1]), START
-        names = model._param_names, unit_names(model)
-        running.history = History(*names)
-    else:
-        key, place = state.key, state.place
-        running.history = model.history or History(model._param_names, unit_names(model))
-    running.open(key, place)
-    return conduct(model, running, state)
-
-
-def is_batches(X: Any) -> bool:
-    """Whether X is an iterator of batches, or a function that makes one for each epoch."""
-    return (hasattr(X, "__next__") and not hasattr(X, "__array__")) or (
-        callable(X) and not hasattr(X, "__array__")
-    )
+        return conduct(model, running, state)
 
 
 def unit_names(model: Model) -> list[str]:
@@ -306,31 +380,56 @@ def unit_names(model: Model) -> list[str]:
     return [n for n, s in zip(model._stage_names(), stages, strict=False) if s[0] == "activation"]
 
 
-def conduct(model: Model, running: Any, state: Any) -> History:
+def conduct(model: Model, running: Any, state: FitState | None) -> History:
     """Run a fit between the first and the last words to its callbacks; keep where it stands."""
-    callbacks, history = running.callbacks, running.history
+    callbacks: CallbackList | None = running.callbacks
+    running.open(state)
+    history: History = running.history
+    before = model.history, model.stop_training
     model.history, model.stop_training = history, False
     if callbacks is not None:
-        callbacks.set_model(model)
-        callbacks.set_params(running.settings.params_for(running))
-        callbacks.on_train_begin()
-        if state is not None:
-            callbacks.load_state_dict(state.callbacks)
+        try:
+            _introduce(model, running, callbacks, state)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                error.history = history  # type: ignore[attr-defined]
+            else:
+                model.history, model.stop_training = before
+            raise
+    if state is not None:
+        model._outside_at = None  # its weights are those that the optimizer has stepped to
+    model._settle()
+    model._fit_state = running.state()
     try:
         running.run()
     except KeyboardInterrupt as error:
         error.history = history  # type: ignore[attr-defined]
         raise
     finally:
-        keep(model, running)
-        if callbacks is not None:
-            _say_goodbye(model, callbacks)
+        with held_interrupts(True):
+            running.enter()
+            model._fit_state = running.state()
+            if callbacks is not None:
+                _dismiss(model, callbacks)
     return history
 
 
-def _say_goodbye(model: Model, callbacks: CallbackList) -> None:
+def _introduce(model: Model, running: Any, callbacks: CallbackList, state: FitState | None) -> None:
+    """Tell callbacks what is going to be fitted; one of them may refuse it."""
+    callbacks.set_model(model)
+    callbacks.set_params(running.settings.params_for(running))
+    callbacks.on_train_begin()
+    if state is not None:
+        callbacks.load_state_dict(state.callbacks)
+
+
+def _dismiss(model: Model, callbacks: CallbackList) -> None:
     """Let callbacks end the fit; weights that one puts in their place are not those of the fit."""
     before = model.get_weights()
     callbacks.on_train_end()
+    state = model._fit_state
+    if state is None:
+        return
     if any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True)):
-        model._fit_state.weights = before
+        state.weights = before
+    model._fit_state = state.settled()

@@ -1,4 +1,4 @@
-"""The rows that a fit trains on and validates with: looked at as a whole, before anything changes."""
+"""The rows that a fit trains on and validates with: looked at before anything changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdcore._data import check_weights, check_X, check_y, split_validation
 from gdcore._networks import Data
 
 if TYPE_CHECKING:
-    from gdcore._fit_settings import FitSettings
+    from gdcore._fit_settings import FitSettings, FitState
     from gdcore._model import Model
 
 
@@ -22,7 +22,9 @@ class Prepared(NamedTuple):
     val: Data | None
 
 
-def prepare(model: Model, X: Any, y: Any, settings: FitSettings) -> Prepared:
+def prepare(
+    model: Model, X: Any, y: Any, settings: FitSettings, state: FitState | None = None
+) -> Prepared:
     """Return the data of a fit, and build the model for them once all of them are sound."""
     X = check_X(X, model._width)
     plan = model._plan_for(X.shape[1])
@@ -31,31 +33,43 @@ def prepare(model: Model, X: Any, y: Any, settings: FitSettings) -> Prepared:
         raise TypeError("y is None; one target for each row of X is accepted")
     y = check_y(y, kind, outputs, len(X))
     _check_metrics(model, y, outputs)
-    held = _given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
-    weights = check_weights(
-        settings.sample_weight, settings.class_weight, y, len(X), kind, outputs, np.dtype(float)
-    )
-    _check_scalar(model, weights)
-    train = Data(X, y, as_weights(weights))
+    held = given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
+    own = check_weights(settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float))
+    train = Data(X, y, as_weights(own))
     if settings.validation_split or settings.stratify:
-        own = weights
-        if settings.class_weight is not None:  # validation counts each row as it is [Keras]
-            own = check_weights(
-                settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float)
-            )
-        train, held = _split(settings, train, as_weights(own), kind)
-    elif not isinstance(settings.validation_split, int | float):
-        split_validation(len(X), settings.validation_split)
+        train, held = _split(settings, train, kind)
+    train = _weigh_classes(settings, train, kind, outputs)
+    settings.check_rows(model, train.rows, state)
     model._build_for(X)
     return Prepared(train, held)
+
+
+def _weigh_classes(settings: FitSettings, train: Data, kind: str, outputs: int) -> Data:
+    """Return the data with the weights of classes, which are counted over the rows that train."""
+    if settings.class_weight is None:
+        return train
+    assert train.y is not None
+    y = train.y if train.chosen is None else train.y[train.chosen]
+    weights = check_weights(
+        None, settings.class_weight, y, len(y), kind, outputs, np.dtype(np.float64)
+    )
+    assert weights is not None
+    if train.chosen is not None:
+        full = np.zeros(len(train.X))
+        full[train.chosen] = weights
+        weights = full
+    if train.weights is not None:
+        weights = weights * train.weights
+    if not weights.any():
+        raise ValueError("class_weight: all rows weigh 0; one or more above 0 are accepted")
+    return train._replace(weights=as_weights(weights))
 
 
 def as_weights(weights: Any) -> NDArray[np.float64] | None:
     """Return weights as the core reads them."""
     if weights is None:
         return None
-    found = np.require(weights, np.float64, ["C", "A", "W"])
-    return found
+    return np.require(weights, np.float64, ["C", "A", "W"])
 
 
 def _check_metrics(model: Model, y: Any, outputs: int) -> None:
@@ -67,14 +81,7 @@ def _check_metrics(model: Model, y: Any, outputs: int) -> None:
             metric.check(y, outputs)
 
 
-def _check_scalar(model: Model, weights: Any) -> None:
-    """Weights of rows have no meaning for a loss that is one number: found when it is traced."""
-    del model, weights
-
-
-def _given_validation(
-    model: Model, pair: Any, width: int, kind: str, outputs: int
-) -> Data | None:
+def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: int) -> Data | None:
     """Return validation data that were given."""
     if pair is None:
         return None
@@ -84,7 +91,7 @@ def _given_validation(
             " accepted"
         )
     X = check_X(pair[0], width, "validation_data[0]")
-    y = check_y(pair[1], kind, outputs, len(X), "validation_data[1]")
+    y = check_y(pair[1], kind, outputs, len(X), "validation_data[1]", "validation_data[0]")
     weights = None
     if len(pair) == 3:
         weights = check_weights(
@@ -93,7 +100,7 @@ def _given_validation(
     return Data(X, y, as_weights(weights))
 
 
-def _split(settings: FitSettings, data: Data, own: Any, kind: str) -> tuple[Data, Data]:
+def _split(settings: FitSettings, data: Data, kind: str) -> tuple[Data, Data]:
     """Return the rows to train on and those to validate with, without copying them."""
     assert data.y is not None
     train, held = split_validation(
@@ -102,14 +109,15 @@ def _split(settings: FitSettings, data: Data, own: Any, kind: str) -> tuple[Data
     assert held is not None
     if isinstance(train, slice):
         assert isinstance(held, slice)
-        return _rows(data, train, data.weights), _rows(data, held, own)
+        return _rows(data, train), _rows(data, held)
     assert not isinstance(held, slice)
     return (
-        data._replace(index=np.ascontiguousarray(train, np.int64)),
-        data._replace(index=np.ascontiguousarray(held, np.int64), weights=own),
+        data._replace(chosen=np.ascontiguousarray(train, np.int64)),
+        data._replace(chosen=np.ascontiguousarray(held, np.int64)),
     )
 
 
-def _rows(data: Data, rows: slice, weights: Any) -> Data:
+def _rows(data: Data, rows: slice) -> Data:
     assert data.y is not None
-    return Data(data.X[rows], data.y[rows], None if weights is None else weights[rows].copy())
+    weights = None if data.weights is None else data.weights[rows].copy()
+    return Data(data.X[rows], data.y[rows], weights)

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 def failure(fit: Any, outcome: Outcome) -> NonFiniteError:
     """Return the error, with ``epoch``, ``batch``, ``layer`` and ``history`` as attributes."""
     model, trainer, history = fit.model, fit.trainer, fit.history
-    place = trainer.place
+    place = fit.place
     names = model._param_names
     array = outcome.array if outcome.array >= 0 else -2 - outcome.array
     layer = names[array].rpartition(".")[0] if outcome.array != -1 else None
-    if outcome.array == -1:
-        what = "the loss is not finite"
-    elif outcome.array >= 0:
+    if outcome.array <= -2:
+        what = f"{names[array]} is not finite after the step"
+    elif math.isfinite(outcome.loss):
         what = f"the gradient of {names[array]} is not finite"
     else:
-        what = f"{names[array]} is not finite after the step"
+        what = f"the loss is {outcome.loss}"
     epoch, batch = place[0] + fit.settings.initial_epoch, place[1]
     error = NonFiniteError(
-        f"{what} in batch {batch} of epoch {epoch}{_course(history)}; the weights are those of"
-        f" {_restored(fit)} again. {_way_out(trainer)}"
+        f"{what} in batch {batch} of epoch {epoch}{_course(history)}; the weights are again"
+        f" those {_restored(fit)}. {_way_out(trainer)}"
     )
     error.epoch, error.batch, error.layer, error.history = epoch, batch, layer, history
     return error
@@ -41,7 +41,12 @@ def _course(history: Any) -> str:
 
 
 def _restored(fit: Any) -> str:
-    return "before the loss began to rise" if fit.trainer.core.shadowed() else "the start of the epoch"
+    """Return which weights stand in the model now."""
+    if fit.trainer.epoch is not None:
+        return "before this batch"
+    if fit.trainer.core.shadowed():
+        return "of the step at which the loss left ten times its lowest value"
+    return "of the start of the epoch"
 
 
 def _way_out(trainer: Any) -> str:

@@ -1,20 +1,20 @@
-"""The arguments of fit, looked at before anything changes, and where a fit can be taken up again."""
+"""The arguments of fit, looked at before anything changes; where a fit can be taken up again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from numbers import Integral
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._trainer import START, Key, Place, searches_line
+from gdcore._trainer import Key, Place, searches_line
 
 if TYPE_CHECKING:
-    from gdcore._model import Model
     from gdcore._callback_list import CallbackList
+    from gdcore._model import Model
 
 ON_NONFINITE = ("raise", "stop")
 
@@ -23,7 +23,9 @@ ON_NONFINITE = ("raise", "stop")
 class FitState:
     """Where a fit stood when it ended; with it `resume` goes on as if nothing had been.
 
-    `weights` are those of that moment, where a callback has put others in their place since.
+    `weights` are those of that moment, where a callback has put others in their place since;
+    `live` are the callbacks while the fit runs. The rest is an epoch that was cut off, see
+    `gdcore._fit.Fit`; no file has its metrics so far.
     """
 
     key: Key
@@ -34,6 +36,21 @@ class FitState:
     initial_epoch: int
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     weights: list[NDArray[Any]] | None = None
+    live: CallbackList | None = None
+    streams: list[Any] = field(default_factory=list)
+    judged: int = 0
+    seen: NDArray[Any] | None = None
+    seen_from: int = 0
+    pending: tuple[int, float, float] | None = None
+
+    def settled(self) -> FitState:
+        """Return the state with that of the callbacks, which belongs to the fit no more."""
+        if self.live is None:
+            return self
+        return replace(self, callbacks=self.live.state_dict(), live=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self.settled())
 
 
 class FitSettings:
@@ -80,6 +97,10 @@ class FitSettings:
                 f"batch_order is {batch_order!r:.60}; accepted is a function of the epoch that"
                 " returns the rows' numbers in order"
             )
+        if isinstance(validation_split, bool) or not isinstance(validation_split, Real):
+            raise TypeError(
+                f"validation_split is {validation_split!r:.40}; a number in [0, 1) is accepted"
+            )
         if validation_data is not None and validation_split:
             raise ValueError("validation_split and validation_data are both given; give one")
         if self.resume and seed is not None:
@@ -98,10 +119,6 @@ class FitSettings:
         """The number of epochs that the fit has when it is done, from its own first one on."""
         return max(self.epochs - self.initial_epoch, 0)
 
-    def batch_of(self, rows: int) -> int:
-        """Return the rows of a batch."""
-        return rows if self.batch_size is None else min(self.batch_size, rows)
-
     def order_of(self, epoch: int, rows: int) -> NDArray[np.int64] | None:
         """Return the order that the caller gives an epoch, None where there is no such order."""
         if self.batch_order is None:
@@ -116,34 +133,49 @@ class FitSettings:
             )
         return order.astype(np.int64)
 
-    def check_rows(self, model: Model, rows: int, state: FitState | None) -> None:
-        """Refuse data that give no batch, or others than those of the fit to be resumed."""
-        batch = self.batch_of(rows)
+    def batches_of(self, rows: int) -> tuple[int, int]:
+        """Return the rows of a batch and the batches of an epoch; refuse data that give none.
+
+        Raises
+        ------
+        ValueError
+            Where `drop_last` leaves no batch, or there are fewer than `steps_per_epoch`.
+        """
+        batch = rows if self.batch_size is None else min(self.batch_size, rows)
         if self.drop_last and self.batch_size is not None and self.batch_size > rows:
             raise ValueError(
                 f"drop_last=True leaves no batch: batch_size is {self.batch_size} but there are"
                 f" {rows} rows to train on"
             )
         batches = rows // batch if self.drop_last else -(-rows // batch)
-        if self.steps_per_epoch is not None and self.steps_per_epoch > batches:
+        if self.steps_per_epoch is None:
+            return batch, batches
+        if self.steps_per_epoch > batches:
             raise ValueError(
                 f"steps_per_epoch is {self.steps_per_epoch} but {rows} rows in batches of {batch}"
                 f" give {batches}; 1 to {batches} are accepted (an iterator of batches may give"
                 " more)"
             )
-        if searches_line(model.optimizer) and batches > 1:
-            raise ValueError(
-                f"{type(model.optimizer).__name__} looks at the loss of all rows; batch_size=None"
-                f" is accepted, {self.batch_size} found"
-            )
-        if state is None:
-            return
-        used = batches if self.steps_per_epoch is None else self.steps_per_epoch
-        if (state.rows, state.batch, state.batches) != (rows, batch, used):
+        return batch, self.steps_per_epoch
+
+    def check_rows(self, model: Model, rows: int, state: FitState | None) -> None:
+        """Refuse data that give no batch, or others than those of the fit to be resumed."""
+        batch, batches = self.batches_of(rows)
+        self.check_optimizer(model, batches)
+        if state is not None and (state.rows, state.batch, state.batches) != (rows, batch, batches):
             raise ValueError(
                 f"resume=True: the fit had {state.rows} rows to train on in {state.batches} batches"
-                f" of {state.batch}; {rows} in {used} of {batch} were given. Data of the same"
+                f" of {state.batch}; {rows} in {batches} of {batch} were given. Data of the same"
                 " length, batch_size and steps_per_epoch are accepted"
+            )
+
+    def check_optimizer(self, model: Model, batches: int | None) -> None:
+        """Refuse batches where the optimizer looks at the loss of all rows."""
+        if searches_line(model.optimizer) and batches != 1:
+            found = "an iterator" if batches is None else self.batch_size
+            raise ValueError(
+                f"{type(model.optimizer).__name__} looks at the loss of all rows; batch_size=None"
+                f" is accepted, {found} found"
             )
 
     def resumed(self, model: Model) -> FitState | None:
@@ -157,14 +189,12 @@ class FitSettings:
                 " or load a model that was saved after or during one"
             )
         self.initial_epoch = state.initial_epoch
-        if state.weights is not None:
-            model.set_weights(state.weights)
         return state
 
     def params_for(self, running: Any) -> dict[str, Any]:
         """Return what callbacks are told of the fit."""
         names = ["loss", *(judge.name for judge in running.judges)]
-        if running.data is not None and running.data.val is not None:
+        if running.val is not None:
             names += [f"val_{name}" for name in names]
         return {
             "epochs": self.epochs,
@@ -197,17 +227,3 @@ def _callbacks(callbacks: Any, verbose: Any) -> CallbackList | None:
 
     found = CallbackList(callbacks, verbose)
     return found if len(found) else None
-
-
-def keep(model: Model, running: Any) -> None:
-    """Note on the model where a fit stands."""
-    trainer, callbacks = running.trainer, running.callbacks
-    model._fit_state = FitState(
-        running.key,
-        trainer.place if trainer is not None else START,
-        running.rows,
-        trainer.batch,
-        trainer.batches,
-        running.settings.initial_epoch,
-        callbacks.state_dict() if callbacks is not None else [],
-    )

@@ -71,8 +71,11 @@ def as_initializer(value: Any) -> Function:
     return initializer_named(value) if isinstance(value, str) else initializers.get(value)
 
 
-def as_weights(what: str, value: Any, live: Array) -> Array:
-    """Return what is to be written over an array, of its shape and type; an error names `what`."""
+def as_weights(what: str, value: Any, live: Array, *written: Array) -> Array:
+    """Return what is to be written over an array, of its shape and type; an error names `what`.
+
+    It shares no memory with the array, nor with others that are `written`.
+    """
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -84,7 +87,8 @@ def as_weights(what: str, value: Any, live: Array) -> Array:
     if array.dtype != live.dtype:
         with np.errstate(all="ignore"):
             return array.astype(live.dtype)
-    return array.copy() if np.may_share_memory(array, live) else array
+    shared = any(np.may_share_memory(array, other) for other in (live, *written))
+    return array.copy() if shared else array
 
 
 class Setting(Generic[T]):
@@ -131,6 +135,8 @@ class Weights:
 
     def __set__(self, layer: Layer, value: Any) -> None:
         live = layer._array(self.name)
+        if live is None:
+            raise AttributeError(f"{layer._title()} has no {self.name}: it has use_bias=False")
         live[...] = as_weights(f"{layer._title()}: {self.name}", value, live)
 
 
@@ -246,21 +252,22 @@ class Layer:
         """Return how many of the model's parameters are the layer's own."""
         return 0
 
-    def _array(self, name: str) -> Array:
-        """Return one of the layer's arrays, live; made and drawn now if not yet."""
+    def _array(self, name: str) -> Any:
+        """Return one of the layer's arrays, live; made and drawn now if not yet.
+
+        As in Keras what is not there yet is an AttributeError: ``hasattr`` is False.
+        """
         store = self._store
         if store is None:
-            raise ValueError(
+            raise AttributeError(
                 f"{self._title()}: {name} does not exist yet, for the layer is in no model;"
                 " gd.Sequential([...]) makes one"
             )
         if store.plan is None:
-            raise ValueError(
+            raise AttributeError(
                 f"{self._title()}: {name} does not exist yet, for the model is not built and does"
                 f" not know the width of X; {_INPUT}, or call model.build(n)"
             )
-        if name not in self._at:
-            raise ValueError(f"{self._title()} has no {name}: it was made with use_bias=False")
         arrays = store.ready()
         return (store.buffers if name.startswith("moving") else arrays)[self._at[name]]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Never, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gdcore._average import keeps_average
 from gdcore._build import seeded
 from gdcore._last_layer import (
+    OF_CLASSES,
+    OF_EVENTS,
     PROBABILITIES,
     Head,
     as_loss,
@@ -53,8 +57,90 @@ class Model(Stack):
         self._compiled_layers: list[Layer] = []
         self.history: Any = None
         self.stop_training = False
+        self._outside_at: int | None = None  # steps done when weights were last written
+        self._busy = False  # in the middle of a fit
+        self._unsettled = False  # before its first batch, so that an error undoes what it began
+        self._own_steps: Any = None  # key and number of steps of train_on_batch
         self._fit_state: Any = None  # where the last fit stood, see gdcore._fit_settings
         super().__init__(layers, dtype, **unknown)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Write weights into the model's arrays, which keep their memory.
+
+        Where the optimizer keeps an average of the parameters, that predicts again after the next
+        step; until then these weights do.
+
+        Parameters
+        ----------
+        weights : list of array-like
+            In the order and the shapes of `get_weights`; other types are converted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the first that does not fit; nothing has changed then.
+        """
+        super().set_weights(weights)
+        self._outside_at = None if self._optimizer is None else self._optimizer.t
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Mark the model as in the middle of a fit; refuse where it is."""
+        if self._busy:
+            raise RuntimeError(
+                "this model is in the middle of a fit (another thread, or its own callback); one"
+                " fit at a time is accepted: model.clone() gives a model of its own"
+            )
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Undo the building and the drawing of a fit that is refused before its first batch."""
+        store, names = self._store, ("plan", "dtype", "flat", "arrays", "buffers", "drawn")
+        before = [getattr(store, name) for name in names]
+        generator = store._generator
+        state: Any = None if generator is None else generator.bit_generator.state
+        self._unsettled = True
+        try:
+            yield
+        except BaseException:
+            if self._unsettled:
+                for name, value in zip(names, before, strict=True):
+                    setattr(store, name, value)
+                store._generator = generator
+                if generator is not None:
+                    generator.bit_generator.state = state
+                self._cache.clear()
+            raise
+        finally:
+            self._unsettled = False
+
+    def _settle(self) -> None:
+        """Let what a fit began stand: its first batch comes."""
+        self._unsettled = False
+
+    def _point(self) -> list[Any]:
+        """Return the parameters that predict: the model's own, or the optimizer's average."""
+        params = self._store.ready()
+        optimizer = self._optimizer
+        if optimizer is None or self._outside_at == optimizer.t:
+            return params
+        averages = self._cache.get("averages")
+        if averages is None:
+            averages = self._cache["averages"] = keeps_average(optimizer)
+        if not averages or not optimizer.t:
+            return params
+        averaged: list[Any] = optimizer.averaged(params)
+        return averaged
+
+    def _predicting_weights(self) -> list[Any]:
+        """Return copies of the weights that predict, in the order of `get_weights`."""
+        point = {id(a): b for a, b in zip(self._store.arrays, self._point(), strict=True)}
+        return [point.get(id(array), array).copy() for _, array in self._weights()]
 
     def _check_width(self, outputs: int) -> None:
         if self._loss is not None:
@@ -78,14 +164,11 @@ class Model(Stack):
 
     def _gives_probabilities(self) -> bool:
         """Whether outputs, after that activation, are probabilities."""
-        ending = ending_of(self._layers)
         if self._head is not None and self._head.probabilities is not None:
             return True
-        return ending.name in PROBABILITIES or (
-            self._head is not None
-            and self._head.kind in ("sparse", "onehot", "binary")
-            and not ending.name
-        )
+        name = ending_of(self._layers).name
+        own = isinstance(self._loss, Loss) and self._loss.name in (*OF_CLASSES, *OF_EVENTS)
+        return name in PROBABILITIES or (own and not name)
 
     # ---- Compile settings ------------------------------------------------------------------------
 
@@ -223,7 +306,7 @@ class Model(Stack):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
+        return {**self.__dict__, "_cache": {}, "_busy": False, "_unsettled": False}
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from gdcore import optimizers
@@ -15,8 +13,6 @@ from gdcore._layer import Layer
 from gdcore._names import did_you_mean
 from gdcore._optimizer import Optimizer
 from gdcore.layers import Dense
-from gdcore.schedules import Schedule, by_gradient, per_epoch, plateau
-from gdcore.schedules._base import Float64Array, Momentum, times
 
 _NO_RULE = ("EMA", "Group", "Optimizer", "clip_by_global_norm")
 _BY_NAME = {name.lower(): name for name in optimizers.__all__ if name not in _NO_RULE}
@@ -55,6 +51,15 @@ def _named(name: str) -> Optimizer:
         )
     made: Optimizer = getattr(optimizers, _BY_NAME[lowered])()
     return made
+
+
+def _scaled(lr: Any, factor: float) -> Any:
+    """Return a rate times a factor."""
+    if not callable(lr):
+        return lr * factor
+    from gdcore._scaled import scaled  # with the schedules, which take 14 ms to import
+
+    return scaled(lr, factor)
 
 
 # ---- Groups --------------------------------------------------------------------------------------
@@ -111,6 +116,7 @@ def grouped(settings: Optimizer, wishes: Sequence[dict[str, Any]]) -> Optimizer:
 def _own_groups(settings: Optimizer, count: int) -> list[dict[str, Any]]:
     """Return, for each parameter, the settings of the user's group that names it."""
     own: list[dict[str, Any]] = [{} for _ in range(count)]
+    taken = set()
     for number, group in enumerate(settings.groups):
         for wanted in group["params"]:
             position = wanted[0] if isinstance(wanted, tuple) and len(wanted) == 1 else wanted
@@ -124,8 +130,9 @@ def _own_groups(settings: Optimizer, count: int) -> list[dict[str, Any]]:
                     f"optimizer: groups[{number}] names position {position}, but the model has"
                     f" {count} parameters, 0 to {count - 1}"
                 )
-            if own[position]:
+            if position in taken:
                 raise ValueError(f"optimizer: position {position} is in two groups")
+            taken.add(position)
             own[position] = {k: v for k, v in group._own.items() if k != "params"}
     return own
 
@@ -144,7 +151,7 @@ def _merged(
                 f"a layer has lr_scale={wish['scale']!r}, but {title} has one step length for all"
                 " parameters; accepted there is 1.0"
             )
-        asked["lr"] = scaled(group.get("lr", settings._settings["lr"]), wish["scale"])
+        asked["lr"] = _scaled(group.get("lr", settings._settings["lr"]), wish["scale"])
     if "constraint" in wish:
         if "constraint" not in known:
             raise ValueError(
@@ -171,49 +178,4 @@ def set_rate(
     for group in live.groups:
         position = group["params"][0]
         if "scale" in wishes[position] and "lr" not in own[position]:
-            group["lr"] = scaled(lr, wishes[position]["scale"])
-
-
-# ---- Rates times a factor ------------------------------------------------------------------------
-
-
-def scaled(lr: Any, factor: float) -> Any:
-    """Return a rate times a factor: a number, or a schedule or callable of the kind it was."""
-    if not callable(lr):
-        return lr * factor
-    if isinstance(lr, by_gradient):
-        return by_gradient(lr.scale * factor, lr.max * factor) if factor else 0.0
-    if isinstance(lr, plateau):
-        least, eps = lr.min_lr * factor, lr.eps * factor
-        return dataclasses.replace(lr, lr=lr.lr * factor, min_lr=least, eps=eps)
-    if isinstance(lr, per_epoch):
-        return dataclasses.replace(lr, schedule=scaled(lr.schedule, factor))
-    return Scaled(lr, factor) if isinstance(lr, Schedule) else ScaledFunction(lr, factor)
-
-
-@dataclass(frozen=True)
-class Scaled(Schedule):
-    """A schedule times a factor, with the schedule's momentum."""
-
-    schedule: Schedule
-    factor: float
-
-    def _rate(self, t: Float64Array) -> Float64Array:
-        return times(self.factor, self.schedule._rate(t))
-
-    @property
-    def momentum(self) -> Momentum | None:
-        """The schedule's."""
-        return self.schedule.momentum
-
-
-@dataclass(frozen=True)
-class ScaledFunction:
-    """A function of t times a factor."""
-
-    function: Callable[[int], float]
-    factor: float
-
-    def __call__(self, t: int) -> float:
-        """Return the rate after t steps."""
-        return self.factor * float(self.function(t))
+            group["lr"] = _scaled(lr, wishes[position]["scale"])

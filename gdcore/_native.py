@@ -87,9 +87,7 @@ def rates_ahead(optimizer: Optimizer, t: int, n: int) -> Float64Array | None:
     A momentum of NaN is the setting's own.
     """
     lrs = optimizer._lrs()
-    if not any(callable(lr) for lr in lrs) or all(
-        is_by_norm(lr) or not callable(lr) for lr in lrs
-    ):
+    if not any(callable(lr) for lr in lrs) or all(is_by_norm(lr) or not callable(lr) for lr in lrs):
         return None
     rates = np.full((n, len(lrs), 2), np.nan)
     has_momentum = bool({"momentum", "betas"} & {*optimizer._hypers})

@@ -43,34 +43,35 @@ class Data(NamedTuple):
     X, y : ndarray
         As `gdcore._data` gives them back; y None for predictions.
     weights : float64 array (n,), or None
-    index : int64 array, or None
+    chosen : int64 array, or None
         The rows that are used, None for all.
     """
 
     X: Array
     y: Array | None = None
     weights: NDArray[np.float64] | None = None
-    index: NDArray[np.int64] | None = None
+    chosen: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows that are used."""
-        return len(self.X) if self.index is None else len(self.index)
+        return len(self.X) if self.chosen is None else len(self.chosen)
 
 
 def network_of(model: Model, dropped: bool) -> _core.Network:
     """Return the network of a built model; `dropped` leaves out the last stage, an activation."""
-    network: _core.Network | None = model._cache.get(("network", dropped))
+    network: _core.Network | None = model._cache.get(f"network {dropped}")
     if network is None:
-        stages = model._stages()
+        stages, dtype = model._stages(), model.dtype
+        assert dtype is not None
         network = _core.Network(
             tuple(map(_stage, stages[:-1] if dropped else stages)),
             tuple(array.size for array in model._store.arrays),
             tuple(array.size for array in model._buffers),
             model._known_plan().inputs,
-            model._store.arrays[0].itemsize if model._store.arrays else model.dtype.itemsize,
+            dtype.itemsize,
         )
-        model._cache["network", dropped] = network
+        model._cache[f"network {dropped}"] = network
     return network
 
 
@@ -152,17 +153,27 @@ def functions_of(model: Model, y: Array | None, batches: Sequence[int], training
     return own_functions(model, y, batches, training)
 
 
+def check_scalar(own: OwnFunctions, data: Data) -> None:
+    """Refuse weights of rows where the loss is one number for all of them."""
+    if own.scalar and data.weights is not None:
+        raise ValueError(
+            "sample_weight or class_weight is given, but the loss returns one number for a batch,"
+            " which weights of rows cannot enter; let it return one loss a row, shape (rows,)"
+        )
+
+
 def given(
     model: Model, params: list[Array], data: Data, objective: Spec | None, own: OwnFunctions
 ) -> Spec:
     """Return what each call of a network is given, see ``gd_given_read`` in C."""
+    check_scalar(own, data)
     return (
         params,
         model._buffers,
         data.X,
         data.y,
         data.weights,
-        data.index,
+        data.chosen,
         objective,
         own.parts,
         own.whole,

@@ -1,4 +1,4 @@
-"""The user's own activations and loss in a network: programs for each number of rows that occurs."""
+"""The user's own activations and loss: programs for each number of rows that occurs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from gdcore._network_functions import activation_programs, loss_programs
 from gdcore._networks import CHUNK, OwnFunctions
 
 if TYPE_CHECKING:
-
     from gdcore._model import Model
 
 LOSS = -1  # the place of a loss among the stages
 
 
-def own_functions(
-    model: Model, y: Any, batches: Sequence[int], training: bool
-) -> OwnFunctions:
+def own_functions(model: Model, y: Any, batches: Sequence[int], training: bool) -> OwnFunctions:
     """Return the programs for batches of these sizes; y None: without the loss.
 
     Functions that may go row by row are made for chunks, others for whole batches. With a batch
@@ -49,9 +46,7 @@ def own_functions(
     for rows in sizes_of(batches, whole):
         for i, stage in places:
             programs = of_stage(stage, rows)
-            parts.append(
-                (i, rows, programs.forward, programs.backward, tuple(programs.arrays()))
-            )
+            parts.append((i, rows, programs.forward, programs.backward, tuple(programs.arrays())))
         if loss is not None:
             programs = of_loss(rows)
             parts.append((LOSS, rows, programs.program, None, tuple(programs.arrays())))

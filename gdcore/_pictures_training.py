@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gdcore.plot import Display
 
 _GREY = "0.45"
-_NAMED = 8  # layers with a name of their own in a legend
+_NAMED = 8  # layers that all have their names on the axis
 _CELLS = 240  # along each side of a map of regions
 _MARKERS = "osD^vP*"
 
@@ -280,21 +280,35 @@ def _side_by_side(ax: Axes) -> tuple[Axes, Axes]:
 
 
 def _finish_flow(left: Axes, right: Axes, names: list[str], last_step: int) -> None:
+    """Label the axes; few layers have their names below, of many some have it in a legend."""
     from matplotlib.ticker import MaxNLocator
 
     if any(np.isfinite(line.get_ydata()).any() for line in left.get_lines()[: len(names)]):
         set_log_axis(left)
     left.set(xlabel="batch", ylabel="gradient norm")
     count_by_integers(left)
-    right.set_xlabel(f"layer, at batch {last_step}")
-    right.set_xlim(0.5, len(names) + 0.5)
-    right.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    right.set(xlabel=f"layer, at batch {last_step}", xlim=(0.5, len(names) + 0.5))
     right.tick_params(which="both", labelleft=False)
+    if len(names) <= _NAMED:
+        right.set_xticks(
+            range(1, len(names) + 1),
+            names,
+            rotation=60,
+            ha="right",
+            va="top",
+            rotation_mode="anchor",
+        )
+        return
+    right.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     handles, labels = left.get_legend_handles_labels()
-    if len(names) > _NAMED:
-        chosen = np.linspace(0, len(names) - 1, 5).astype(int)
-        handles, labels = [handles[i] for i in chosen], [labels[i] for i in chosen]
-    left.legend(handles, labels, loc="best", fontsize="small", framealpha=0.9)
+    chosen = np.linspace(0, len(names) - 1, 5).astype(int)
+    left.legend(
+        [handles[i] for i in chosen],
+        [labels[i] for i in chosen],
+        loc="best",
+        fontsize="small",
+        framealpha=0.9,
+    )
 
 
 # ---- Rates tried out ----

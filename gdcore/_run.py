@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,28 +47,18 @@ def metrics_of(model: Model) -> list[Any]:
     return found
 
 
-def params_of(model: Model) -> list[Array]:
-    """Return the point that is evaluated: the parameters, or the optimizer's average of them."""
-    params = model._store.ready()
-    optimizer = model.optimizer
-    if optimizer is None or not optimizer.t:
-        return params
-    averaged: list[Array] = optimizer.averaged(params)
-    return averaged
-
-
 # ---- Predictions ---------------------------------------------------------------------------------
 
 
 def predict(model: Model, X: Any) -> Array:
     """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
     X = check_X(X, model._width)
-    model._plan_for(X.shape[1])
-    model._build_for(X)
-    plan = model._known_plan()
+    if not model.built:
+        model._plan_for(X.shape[1])
+        model._build_for(X)
     own = functions_of(model, None, (len(X),), False)
-    out = np.empty((len(X), plan.width), model.dtype)
-    arguments = given(model, params_of(model), Data(X), None, own)
+    out = np.empty((len(X), model._known_plan().width), model.dtype)
+    arguments = given(model, model._point(), Data(X), None, own)
     network_of(model, False).evaluate(arguments, 0, len(X), out, False)
     return out
 
@@ -88,9 +79,7 @@ def evaluate(
     plan = model._plan_for(X.shape[1])
     kind = model._loss_kind()
     y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(
-        sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64)
-    )
+    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64))
     if model._metrics:
         for metric in resolve(model, plan.width):
             metric.check(y, plan.width)
@@ -107,12 +96,12 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
     """Return loss and metrics of checked data by name."""
     assert data.y is not None
     own = functions_of(model, data.y, (data.rows,), False)
-    arguments = given(model, params_of(model), data, objective_of(model, data.y, own), own)
+    arguments = given(model, model._point(), data, objective_of(model, data.y, own), own)
     network = network_of(model, model._fused_loss()[1])
     if not judges:
         return {"loss": network.evaluate(arguments, 0, data.rows, None, True)}
     width = model._known_plan().width
-    if data.rows <= BLOCK:
+    if data.rows <= BLOCK or own.whole:
         seen = np.empty((data.rows, width), model.dtype)
         loss = network.evaluate(arguments, 0, data.rows, seen, True)
         return {"loss": loss, **_judged(judges, data, seen)}
@@ -123,10 +112,10 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
 def _judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
     """Return the metrics of predictions that are all there."""
     assert data.y is not None
-    y = data.y if data.index is None else data.y[data.index]
+    y = data.y if data.chosen is None else data.y[data.chosen]
     weights = data.weights
-    if weights is not None and data.index is not None:
-        weights = weights[data.index]
+    if weights is not None and data.chosen is not None:
+        weights = weights[data.chosen]
     values = {}
     for judge in judges:
         stream = judge.stream()
@@ -146,8 +135,8 @@ def _by_blocks(
         count = min(BLOCK, data.rows - first)
         network.evaluate(arguments, first, count, room, True)
         rows: Any = slice(first, first + count)
-        if data.index is not None:
-            rows = data.index[rows]
+        if data.chosen is not None:
+            rows = data.chosen[rows]
         weights = None if data.weights is None else data.weights[rows]
         for stream in streams:
             stream.update(data.y[rows], room[:count], weights)
@@ -184,7 +173,8 @@ def value_and_grad(
         (len(X), 1, False, True, False, False, *key, 0),
     )
     numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
-    none = np.empty(0), np.empty(0, np.int64)
-    core.run(1, None, float("inf"), None, None, *numbers, ends, *none, progress)
+    losses, norms, lrs = numbers
+    records, steps = np.empty(0), np.empty(0, np.int64)
+    core.run(1, None, math.inf, None, None, losses, norms, lrs, ends, records, steps, progress)
     assert model.dtype is not None
     return model.dtype.type(numbers[0, 0]), grads

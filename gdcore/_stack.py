@@ -318,6 +318,16 @@ class Stack:
             for key, position in part._at.items()
         ]
 
+    def _weight_shapes(self, plan: Plan) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all weights by name, in the order of `get_weights`, from a plan."""
+        return {
+            f"{part.name}.{key}": (plan.moving[at][1],)
+            if key.startswith("moving")
+            else plan.slots[at].shape
+            for part in self._parts()
+            for key, at in part._at.items()
+        }
+
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer: W, b; gamma, beta, moving mean, variance.
 
@@ -329,18 +339,7 @@ class Stack:
         return [array.copy() for _, array in self._weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Write weights into the model's arrays, which keep their memory.
-
-        Parameters
-        ----------
-        weights : list of array-like
-            In the order and the shapes of `get_weights`; other types are converted.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Naming the first that does not fit; nothing has changed then.
-        """
+        """Write weights into the model's arrays, see `gdcore._model.Model.set_weights`."""
         self._known_plan()
         if not isinstance(weights, list | tuple):
             raise TypeError(
@@ -355,8 +354,10 @@ class Stack:
                 f"weights holds {len(weights)} arrays but the model has {len(live)}:"
                 f" {', '.join(f'{name} {array.shape}' for name, array in live)}"
             )
+        assert self._store.flat is not None
+        written = (self._store.flat, *self._store.buffers)
         arrays = [
-            as_weights(f"weights[{i}] ({name})", value, array)
+            as_weights(f"weights[{i}] ({name})", value, array, *written)
             for i, (value, (name, array)) in enumerate(zip(weights, live, strict=True))
         ]
         for (_, array), values in zip(live, arrays, strict=True):

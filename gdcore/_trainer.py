@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from gdcore import _core, _rate_state
 from gdcore._composed import Composed
+from gdcore._interrupts import held_interrupts
 from gdcore._native import at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
 
@@ -54,7 +56,9 @@ class Outcome(NamedTuple):
     records, steps : ndarray
         Statistics, and the numbers of their batches.
     array : int
-        What is not finite: the gradient of this parameter; -1 the loss; -2 - i parameter i.
+        What is not finite: the gradient of this parameter; -1 the loss alone; -2 - i parameter i.
+    loss : float
+        Of the batch that was not finite.
     """
 
     reason: Reason
@@ -65,6 +69,7 @@ class Outcome(NamedTuple):
     records: Float64Array
     steps: NDArray[np.int64]
     array: int
+    loss: float
 
 
 class Trainer:
@@ -88,6 +93,8 @@ class Trainer:
         Of orders and dropout.
     threads : int
         0: as many as gdcore may use.
+    epoch : int, optional
+        The epoch of all batches, where these come one by one; else it follows from their number.
     """
 
     def __init__(
@@ -104,13 +111,14 @@ class Trainer:
         statistics: bool,
         key: Key,
         threads: int = 0,
+        epoch: int | None = None,
     ) -> None:
         optimizer = model.optimizer
         assert optimizer is not None
-        self.params = model.params
+        self.params, self.buffers = model.params, model._buffers
         self.optimizer: Optimizer = optimizer
         self.stepped_here = isinstance(optimizer, Composed)
-        self.batches, self.batch = batches, batch
+        self.batches, self.batch, self.epoch = batches, batch, epoch
         flat = np.empty(sum(p.size for p in self.params), model.dtype)
         self.grads, start = [], 0
         for p in self.params:
@@ -125,6 +133,8 @@ class Trainer:
             (batch, batches, shuffle, skip, statistics, self.stepped_here, *key, threads),
         )
         self.width, self.often = self.core.sizes()
+        self.results = np.empty((3, 0)), _NOTHING
+        self.notes = np.empty((0, self.width)), _NO_STEPS
         # The core reads the parameters' memory; whoever resizes one is refused by NumPy meanwhile.
         self.progress = np.zeros(5, np.int64)
 
@@ -148,7 +158,7 @@ class Trainer:
         self.notes = (
             (np.empty((records, self.width)), np.empty(records, np.int64))
             if records
-            else (_NOTHING, _NO_STEPS)
+            else (np.empty((0, self.width)), _NO_STEPS)
         )
         return (
             count,
@@ -176,6 +186,7 @@ class Trainer:
             notes[:records],
             steps[:records],
             array,
+            float(losses[done]) if done < len(losses) else math.nan,
         )
 
     def run(
@@ -188,11 +199,10 @@ class Trainer:
         KeyboardInterrupt
             Or what a signal raised; `outcome` then says what was done.
         """
-        if self.stepped_here:
-            return self._run_here(count, order, deadline, seen)
-        arguments = self.prepare(count, order, deadline, seen)
         self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
-        self.core.run(*arguments)
+        if self.stepped_here:
+            return self._step_here(order, seen)
+        self.core.run(*self.prepare(count, order, deadline, seen))
         return self.outcome()
 
     # ---- Rates -----------------------------------------------------------------------------------
@@ -224,7 +234,8 @@ class Trainer:
         from gdcore.schedules import per_epoch
 
         if isinstance(lr, per_epoch) and lr.steps_per_epoch is None:
-            return lr.schedule, steps // self.batches
+            epochs = steps // self.batches if self.epoch is None else 0 * steps + self.epoch
+            return lr.schedule, epochs
         return lr, t
 
     def _check(self, rates: Float64Array) -> None:
@@ -240,50 +251,74 @@ class Trainer:
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
-        lrs = self.optimizer._lrs()
+        optimizer = innermost(self.optimizer)
+        if isinstance(optimizer, Composed):
+            return  # a line search takes no such rate
+        lrs = optimizer._lrs()
         if not any(map(is_told, lrs)):
             return
-        told = self.optimizer._told()
-        self.optimizer._restore_told(
+        told = optimizer._told()
+        optimizer._restore_told(
             [
                 lr.told(state, value) if is_told(lr) else state
                 for lr, state in zip(lrs, told, strict=True)
             ]
         )
 
+    def columns(self, records: Float64Array) -> dict[str, Float64Array]:
+        """Return the statistics of a run by quantity."""
+        arrays = len(self.params)
+        units = (self.width - 3 * arrays) // 2
+        edges = np.cumsum([0, arrays, arrays, arrays, units, units])
+        names = ("weight_norm", "grad_norm", "update_norm", "zero_fraction", "saturated_fraction")
+        return {name: records[:, edges[i] : edges[i + 1]] for i, name in enumerate(names)}
+
     # ---- Optimizers of Python --------------------------------------------------------------------
 
-    def _run_here(self, count: int, order: Any, deadline: float, seen: Any) -> Outcome:
-        """Run batch by batch: gradient in the core, step in Python."""
-        import time
-
-        parts: list[Outcome] = []
-        rows = 0 if seen is None else self.batch
-        for k in range(count):
-            place = self.place
-            window = None if seen is None else seen[k * rows :]
-            self._one(order, window)
+    def _step_here(self, order: Any, seen: Any) -> Outcome:
+        """Take one step: its gradient comes from the core, the rule is in Python."""
+        place, stepped = self.place, False
+        moving = [buffer.copy() for buffer in self.buffers]
+        try:
+            self.core.run(*self.prepare(1, order, math.inf, seen))
             outcome = self.outcome()
             if outcome.reason is not Reason.DONE:
-                parts.append(outcome)
-                break
-            if math.isfinite(outcome.losses[0]) and math.isfinite(outcome.norms[0]):
-                outcome.lrs[0] = self.optimizer.lr
-                self._step(place, order, float(outcome.losses[0]))
-            parts.append(outcome)
-            if time.monotonic() >= deadline and k + 1 < count:
-                parts[-1] = outcome._replace(reason=Reason.DEADLINE)
-                break
-        return _joined(parts)
-
-    def _one(self, order: Any, seen: Any) -> None:
-        arguments = self.prepare(1, order, math.inf, seen)
-        self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
-        self.core.run(*arguments)
+                return outcome
+            with held_interrupts(not searches_line(self.optimizer)):
+                if math.isfinite(outcome.losses[0]) and math.isfinite(outcome.norms[0]):
+                    self._step(place, order, float(outcome.losses[0]))
+                stepped = True
+        except BaseException:
+            if not stepped:
+                self.place = place
+                for buffer, value in zip(self.buffers, moving, strict=True):
+                    buffer[...] = value
+                self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
+            raise
+        ended = self.place[1] == 0
+        bad = [i for i, p in enumerate(self.params) if ended and not np.isfinite(p).all()]
+        if bad:
+            self.core.restore()
+            self.progress[0], self.progress[4] = Reason.NONFINITE, -2 - bad[0]
+        return self.outcome()
 
     def _step(self, place: Place, order: Any, loss: float) -> None:
         """Step with the gradient at hand; a line search asks for more of them."""
-        here = self.place
+        optimizer = self.optimizer
+        if searches_line(optimizer):
+            self.results[0][2, 0] = optimizer.lr
+            self._search(place, order, loss)
+            return
+        epoch = place[2] // self.batches if self.epoch is None else self.epoch
+        with rates_of_epoch(innermost(optimizer), epoch):
+            self.results[0][2, 0] = optimizer.lr
+            step_told(optimizer, self.params, self.grads, loss)
+
+    def _search(self, place: Place, order: Any, loss: float) -> None:
+        """Step by a line search; what ends it early leaves everything as before."""
+        optimizer = self.optimizer
+        here, results, progress = self.place, self.results, self.progress.copy()
+        moving = [buffer.copy() for buffer in self.buffers]  # they move once a step
         calls = 0
 
         def closure() -> tuple[float, list[Any]]:
@@ -292,36 +327,72 @@ class Trainer:
             if calls == 1:
                 return loss, self.grads
             self.place = place
-            self._one(order, None)
-            value = self.outcome().losses
+            self.core.run(*self.prepare(1, order))
+            value = self.results[0][0, 0]
             self.place = here
-            return float(value[0]) if len(value) else math.nan, self.grads
+            return float(value), self.grads
 
-        self.optimizer.step(self.params, **step_arguments(self.optimizer, closure, self.grads, loss))
+        before = [p.copy() for p in self.params], optimizer.state_dict()
+        try:
+            optimizer.step(self.params, closure=closure)
+        except BaseException:
+            for p, value in zip(self.params, before[0], strict=True):
+                p[...] = value
+            optimizer.load_state_dict(before[1])
+            raise
+        finally:
+            self.place, self.results, self.progress[:] = here, results, progress
+            for buffer, value in zip(self.buffers, moving, strict=True):
+                buffer[...] = value
 
 
-def step_arguments(
-    optimizer: Any, closure: Callable[[], Any], grads: Sequence[Any], loss: float
-) -> dict[str, Any]:
-    """Return what a step of this optimizer takes."""
-    inner = getattr(optimizer, "optimizer", optimizer)
-    if searches_line(inner):
-        return {"closure": closure}
-    needs_loss = getattr(type(inner), "_row", {}).get("needs") == "loss"
-    return {"grads": list(grads), **({"loss": loss} if needs_loss else {})}
+@contextmanager
+def rates_of_epoch(optimizer: Any, epoch: int) -> Iterator[None]:
+    """Give an optimizer the rates of an epoch where they count these."""
+    from gdcore.schedules import per_epoch
+
+    waiting = [
+        (settings, settings["lr"])
+        for settings in (optimizer._settings, *(group._own for group in optimizer.groups))
+        if isinstance(settings.get("lr"), per_epoch) and settings["lr"].steps_per_epoch is None
+    ]
+    if not waiting:
+        yield
+        return
+    for settings, lr in waiting:
+        settings["lr"] = float(lr.schedule(epoch)) if callable(lr.schedule) else lr.schedule
+    optimizer._sync()
+    try:
+        yield
+    finally:
+        for settings, lr in waiting:
+            settings["lr"] = lr
+        optimizer._sync()
+
+
+def step_told(optimizer: Any, params: Any, grads: Sequence[Any], loss: float) -> None:
+    """Step; a rate that follows a value is not told this one: in fit it is that of an epoch."""
+    inner = innermost(optimizer)
+    plateaus = [lr for lr in inner._lrs() if is_told(lr)]
+    if not plateaus:
+        needed = {"loss": loss} if inner._row["needs"] == "loss" else {}
+        optimizer.step(params, list(grads), **needed)
+        return
+    told = inner._told()
+    better = -math.inf if plateaus[0].mode == "min" else math.inf
+    optimizer.step(params, list(grads), loss=better)  # changes no rate
+    inner._restore_told(told)
+
+
+def innermost(optimizer: Any) -> Any:
+    """Return the optimizer inside averages."""
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
 
 
 def searches_line(optimizer: Any) -> bool:
     """Whether the optimizer evaluates the loss itself."""
-    return type(getattr(optimizer, "optimizer", optimizer)).__name__ in ("LBFGS", "Armijo")
+    from gdcore._closure import ClosureOptimizer
 
-
-def _joined(parts: Sequence[Outcome]) -> Outcome:
-    """Return several outcomes as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return Outcome(
-        parts[-1].reason,
-        *(np.concatenate([p[i] for p in parts]) for i in range(1, 7)),  # type: ignore[arg-type]
-        parts[-1].array,
-    )
+    return isinstance(innermost(optimizer), ClosureOptimizer)

@@ -155,7 +155,8 @@ class EarlyStopping(Watcher):
         if self._is_better(value, self.best, self.min_delta):
             self._put(best=value, best_epoch=epoch)
             if self.restore_best_weights:
-                self._put(best_weights=self.model.get_weights())
+                predicting = getattr(self.model, "_predicting_weights", self.model.get_weights)
+                self._put(best_weights=predicting())
             if self.baseline is None or self._is_better(value, self.baseline, self.min_delta):
                 self._put(wait=0)
         elif self.wait >= self.patience and epoch > 0:
@@ -303,6 +304,11 @@ class LearningRateScheduler(Configured):
         It returns the rate, finite and >= 0. The schedules of `gdcore.schedules` are such callables
         and count epochs here; as ``lr=`` of an optimizer they count steps.
 
+    Attributes
+    ----------
+    epoch : int or None
+        The epoch whose rate was set last: a fit that is resumed within it does not set it again.
+
     Raises
     ------
     ValueError
@@ -317,19 +323,25 @@ class LearningRateScheduler(Configured):
     """
 
     _aliases: ClassVar[Mapping[str, str]] = {"lr": "schedule", "scheduler": "schedule"}
+    _state: ClassVar[tuple[str, ...]] = ("epoch",)
 
     schedule: Callable[..., Any]
+
+    epoch: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if not callable(self.schedule):
             raise TypeError(self._message("schedule", "is a callable f(epoch, lr) or f(epoch)"))
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Refuse an optimizer whose rate is a schedule."""
+        """Forget the last fit; refuse an optimizer whose rate is a schedule."""
+        self._forget()
         _refuse_schedule(self)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the rate of the epoch."""
+        if epoch == self.epoch:
+            return
         optimizer = self.model.optimizer
         takes_rate = _takes_rate(self.schedule)
         rate = self.schedule(epoch, optimizer.lr) if takes_rate else self.schedule(epoch)
@@ -341,7 +353,11 @@ class LearningRateScheduler(Configured):
             raise TypeError(message)
         if not 0 <= float(rate) < math.inf:
             raise ValueError(message)
-        optimizer.lr = float(rate)
+        if hasattr(self.model, "_set_lr"):
+            self.model._set_lr(float(rate))  # layers with lr_scale follow
+        else:
+            optimizer.lr = float(rate)
+        self._put(epoch=epoch)
 
 
 def _takes_rate(schedule: Callable[..., Any]) -> bool:

@@ -122,18 +122,41 @@ class History:
         for name, values in {**lists, "lrs": rates}.items():
             if len(values) != count:
                 raise ValueError(f"{name} has {len(values)} values for {count} epochs")
+        numbers = list(epochs) if isinstance(epochs, range) else list(map(int, epochs))
+        # The numbers come last: what Ctrl-C has cut off before them is taken away the next time.
+        for column in (*self.history.values(), self.lrs):
+            del column[before:]
         for name, values in lists.items():
             self.history.setdefault(name, [math.nan] * before).extend(values)
         for name in self.history.keys() - lists.keys():
             self.history[name].extend([math.nan] * count)
-        self.epoch.extend(epochs if isinstance(epochs, range) else map(int, epochs))
         self.lrs.extend(rates)
+        self.epoch.extend(numbers)
 
     def append_batches(self, losses: ArrayLike, grad_norms: ArrayLike, skipped: int = 0) -> None:
         """Append batches: loss and gradient norm of each, and how many of them were skipped."""
         self._losses.extend(losses)
         self._norms.extend(grad_norms)
         self.skipped += int(skipped)
+
+    def append_batches_up_to(
+        self, count: int, losses: Float64Array, grad_norms: Float64Array, skipped: int = 0
+    ) -> None:
+        """Append what is missing of batches up to this number; `losses` and norms end there."""
+        for rows, values in ((self._losses, losses), (self._norms, grad_norms)):
+            missing = count - len(rows.view())
+            if missing > 0:
+                rows.extend(values[-missing:])
+        self.skipped += int(skipped)
+
+    def append_records_up_to(
+        self, steps: NDArray[np.int64], quantities: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Append those records whose batches come after the last one that is there."""
+        there = self._steps.view()
+        new = steps > there[-1] if len(there) else np.ones(len(steps), bool)
+        if new.any():
+            self.append_statistics(steps[new], {k: rows[new] for k, rows in quantities.items()})
 
     def append_statistics(self, steps: ArrayLike, quantities: Mapping[str, ArrayLike]) -> None:
         """Append records: the batch of each, and an array (records, columns) for each quantity."""

@@ -103,7 +103,7 @@ class Dense(Layer):
     W : ndarray (inputs, units)
         Live: the model's own array. Assigned to, it takes the values.
     b : ndarray (units,)
-        Likewise.
+        Likewise; None without a bias.
     inputs, outputs : int or None
 
     Raises
@@ -134,7 +134,7 @@ class Dense(Layer):
     lr_scale = Setting[float](live=True)
     trainable = Setting[bool](live=True)
     W = Weights("Weights (inputs, units), live.")
-    b = Weights("Bias (units,), live.")
+    b = Weights("Bias (units,), live; None without one.")
 
     def __init__(
         self,
@@ -180,6 +180,9 @@ class Dense(Layer):
                 "one of gd.constraints, for example gd.constraints.max_norm(2.0), or None",
             )
         )
+
+    def _array(self, name: str) -> Any:
+        return None if name == "b" and not self.use_bias else super()._array(name)
 
     def _parameter_count(self) -> int:
         return 2 if self.use_bias else 1

@@ -259,7 +259,7 @@ class Sequential(Model):
         >>> model.params[0]
         array([[2.]])
         """
-        from gdcore._fit import train_on_batch
+        from gdcore._fit_batches import train_on_batch
 
         return train_on_batch(self, X, y, sample_weight, class_weight, return_dict)
 
@@ -381,8 +381,9 @@ class Sequential(Model):
     ) -> tuple[Any, list[Array]]:
         """Return the loss of these rows and its gradients, for a loop of your own.
 
-        ``model.optimizer.step(model.params, grads)`` is the step that fit takes. Dropout is off and
-        batch normalisation takes the statistics of these rows, without moving its own.
+        ``model.optimizer.step(model.params, grads)`` is the step that fit takes. Dropout draws from
+        the model's generator, so that two calls differ; batch normalisation takes the statistics
+        of these rows, without moving its own.
 
         Parameters
         ----------

@@ -46,6 +46,9 @@ from gdcore._drawing import (
     span_of,
     spans_decades,
 )
+from gdcore._pictures_training import decision_regions, gradient_flow, lr_finder
+from gdcore._pictures_training import history as training_history
+from gdcore.history import History
 from gdcore.schedules import Schedule, by_gradient, constant, plateau
 
 if TYPE_CHECKING:
@@ -60,7 +63,10 @@ __all__ = [
     "basins",
     "contour",
     "curve",
+    "decision_regions",
+    "gradient_flow",
     "history",
+    "lr_finder",
     "path",
     "schedule",
     "surface",
@@ -324,8 +330,9 @@ def history(h: Any, ax: Axes | None = None, start: int = 0) -> Display:
     Parameters
     ----------
     h : sequence of float, dict from name to sequence, or a result
-        Of a result its ``losses`` are taken, of a training history its ``history``. A dict with the
-        key "loss" counts epochs; everything else counts iterations.
+        Of a result its ``losses`` are taken. The `History` of a fit has metrics and rates drawn on
+        axes of their own. A dict with the key "loss" counts epochs; everything else counts
+        iterations.
     ax : matplotlib.axes.Axes, optional
     start : int, default 0
         Number of the first value: 0 where it was taken before the first step.
@@ -346,6 +353,8 @@ def history(h: Any, ax: Axes | None = None, start: int = 0) -> Display:
     >>> display.artists["loss"].get_label()
     'loss (overflows at iteration 3)'
     """
+    if isinstance(h, History):
+        return training_history(h, ax)
     series = series_of(h)
     by_epoch = "loss" in series and isinstance(getattr(h, "history", h), Mapping)
     unit = "epoch" if by_epoch else "iteration"

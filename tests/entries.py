@@ -549,4 +549,5 @@ def run(script, *arguments, timeout=250):
     return done.stdout
 
 
+import entries_data  # noqa: E402, F401 - registers the entries of data and random numbers
 import entries_engine  # noqa: E402, F401 - registers the entries of the engine

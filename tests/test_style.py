@@ -44,7 +44,7 @@ def is_c(name):
 
 
 def knows_python(name):
-    return re.fullmatch(r"csrc/(module\w*|arrays)\.[ch]", name) is not None
+    return re.fullmatch(r"csrc/(module\w*|arrays\w*)\.[ch]", name) is not None
 
 
 def without_comments(text):
@@ -90,7 +90,7 @@ def matching(name, text, pattern, message):
 def python_headers_in_bindings_only(name, text):
     if is_c(name) and not knows_python(name):
         header = r'^\s*#\s*include\s*[<"](Python\.h|numpy/|arrays\.h|module)'
-        yield from matching(name, text, header, "only module*.c and arrays.c know Python")
+        yield from matching(name, text, header, "only module*.c and arrays*.c know Python")
 
 
 def memory_through_one_allocator(name, text):

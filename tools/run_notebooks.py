@@ -22,7 +22,10 @@ from typing import Any
 
 import figures_000
 import figures_001
+import figures_001_networks
+import figures_002
 import figures_003
+import figures_004
 import nbformat
 from figures import Row
 from nbclient import NotebookClient
@@ -37,7 +40,10 @@ HEAD = ("figure", "document or formula", "gdcore", "verdict")
 COMPARISONS: dict[str, Callable[[Mapping[str, Any]], Sequence[Row]]] = {
     "000_linear_regression": figures_000.compare,
     "001_descent": figures_001.compare,
+    "001_networks": figures_001_networks.compare,
+    "002_learning_rate": figures_002.compare,
     "003_value_and_grad": figures_003.compare,
+    "004_neuron": figures_004.compare,
 }
 
 

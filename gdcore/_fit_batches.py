@@ -1,0 +1,348 @@
+"""Training on batches that come one by one: from an iterator in fit, or a loop of the user's."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdcore._data import check_weights, check_X, check_y
+from gdcore._fit_data import as_weights, given_validation
+from gdcore._fit_failure import failure
+from gdcore._fit_settings import FitSettings
+from gdcore._interrupts import held_interrupts
+from gdcore._networks import Data, check_scalar, functions_of, objective_of
+from gdcore._run import evaluate_rows, metrics_of, resolve
+from gdcore._trainer import Key, Outcome, Reason, Trainer, innermost
+from gdcore.history import History
+
+if TYPE_CHECKING:
+    from gdcore._model import Model
+
+_REFUSED = {
+    "validation_split": 0.0,
+    "sample_weight": None,
+    "batch_order": None,
+    "stratify": False,
+    "resume": False,
+    "class_weight": None,
+}
+
+
+def is_batches(X: Any, y: Any) -> bool:
+    """Whether X gives batches one by one: an iterator, an iterable, a function that makes one."""
+    if y is not None or isinstance(X, np.ndarray) or hasattr(X, "__array__"):
+        return False
+    if isinstance(X, list | tuple):
+        return bool(X) and isinstance(X[0], tuple) and len(X[0]) in (2, 3)
+    return hasattr(X, "__iter__") or callable(X)
+
+
+def batch_of(model: Model, item: Any, class_weight: Any = None) -> Data:
+    """Return a batch, looked at; build the model for the first."""
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        raise TypeError(
+            f"a batch is {type(item).__name__}; tuples (X, y) or (X, y, sample_weight) are accepted"
+        )
+    X = check_X(item[0], model._width)
+    plan = model._plan_for(X.shape[1])
+    kind = model._loss_kind()
+    y = check_y(item[1], kind, plan.width, len(X))
+    own = item[2] if len(item) == 3 else None
+    weights = check_weights(own, class_weight, y, len(X), kind, plan.width, np.dtype(np.float64))
+    if model._metrics:
+        for metric in resolve(model, plan.width):
+            metric.check(y, plan.width)
+    model._build_for(X)
+    return Data(X, y, as_weights(weights))
+
+
+class Steps:
+    """Steps on one batch after the other, with what goes on from one to the next."""
+
+    def __init__(self, model: Model, key: Key, statistics: bool) -> None:
+        self.model, self.key, self.statistics = model, key, statistics
+        self.count, self.lowest, self.skipped, self.epoch = 0, math.inf, 0, 0
+        self.trainer: Trainer | None = None
+
+    def take(self, data: Data, seen: Any = None) -> Outcome:
+        """Take a step."""
+        model = self.model
+        assert data.y is not None
+        own = functions_of(model, data.y, (data.rows,), True)
+        objective = objective_of(model, data.y, own)
+        trainer = Trainer(
+            model,
+            data,
+            objective,
+            own,
+            data.rows,
+            1,
+            shuffle=False,
+            skip=innermost(model.optimizer).get_params().get("on_nonfinite") == "skip",
+            statistics=self.statistics,
+            key=self.key,
+            epoch=self.epoch,
+        )
+        trainer.place = (0, 0, self.count, 0.0, 0.0, self.lowest, 0)
+        self.trainer = trainer
+        try:
+            return trainer.run(1, None, math.inf, seen)
+        finally:
+            place = trainer.place
+            self.count, self.lowest = place[2], place[5]
+            self.skipped += place[6]
+
+
+class BatchFit:
+    """A fit on batches from an iterator, while it runs; see `gdcore._fit.Fit`."""
+
+    def __init__(self, model: Model, source: Any, settings: FitSettings) -> None:
+        self.model, self.settings, self.callbacks = model, settings, settings.callbacks
+        self.source = source
+        self.batches = settings.steps_per_epoch
+        self.batch = self.epoch = 0
+        self.total = self.weight = 0.0
+        self.begun_anew = False
+        self.sums = getattr(model.loss, "reduction", "mean") == "sum"
+        settings.check_optimizer(model, None)
+        self.history: History
+        first, self.waiting = _first(self._begin_source())
+        data = batch_of(model, first)
+        self.val = given_validation(
+            model,
+            settings.validation_data,
+            data.X.shape[1],
+            model._loss_kind(),
+            model._known_plan().width,
+        )
+        self.judges = metrics_of(model)
+
+    # ---- Where batches come from -----------------------------------------------------------------
+
+    def _begin_source(self) -> Iterator[Any]:
+        source = self.source() if callable(self.source) else self.source
+        if not hasattr(source, "__iter__"):
+            raise TypeError(
+                f"X is a function that returned {type(source).__name__}; an iterator of batches is"
+                " accepted"
+            )
+        return iter(source)
+
+    def _next(self) -> Any:
+        """Return the next batch, None where the source has ended."""
+        return next(self.waiting, None)
+
+    def _again(self) -> bool:
+        """Begin the source anew for another epoch; False where it cannot be."""
+        if hasattr(self.source, "__next__"):
+            return False
+        self.waiting = self._begin_source()
+        return True
+
+    # ---- Epochs ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train until the last epoch, or until something ends it."""
+        while self.epoch < self.settings.last_epoch and not self.model.stop_training:
+            if not self._run_epoch():
+                return
+
+    def _run_epoch(self) -> bool:
+        """Run an epoch; False where something ended the fit before its last batch."""
+        number = self.epoch + self.settings.initial_epoch
+        streams = [judge.stream() for judge in self.judges]
+        if self.callbacks is not None:
+            self.callbacks.on_epoch_begin(number)
+        self.total = self.weight = 0.0
+        lr, self.batch = math.nan, 0
+        self.steps.epoch = self.epoch
+        while self.batches is None or self.batch < self.batches:
+            item = self._next()
+            if item is None and self.batch == 0:
+                self._ended(number)
+                continue
+            if item is None:
+                break
+            outcome = self._take(batch_of(self.model, item), streams)
+            if len(outcome.lrs):
+                lr = float(outcome.lrs[0])
+            if self.model.stop_training and not self._is_last():
+                return False
+        loss = self.total / self.weight if self.weight else self.total
+        self._finish_epoch(number, loss, lr, streams)
+        return True
+
+    def _is_last(self) -> bool:
+        """Whether the batch that was taken ends its epoch."""
+        return self.batch == self.batches
+
+    def _ended(self, number: int) -> None:
+        """Begin anew where the source ended with the epoch before; refuse where it cannot be."""
+        if not self.begun_anew and self._again():
+            self.begun_anew = True
+            return
+        raise ValueError(
+            f"X is an iterator that ended before epoch {number}; accepted are an iterable that can"
+            " begin anew (a list of batches), a function that returns an iterator, or an iterator"
+            " that does not end with steps_per_epoch"
+        )
+
+    def _take(self, data: Data, streams: list[Any]) -> Outcome:
+        callbacks, steps = self.callbacks, self.steps
+        seen = None
+        if streams:
+            seen = np.empty((data.rows, self.model._known_plan().width), self.model.dtype)
+        if callbacks is not None:
+            callbacks.on_train_batch_begin(self.batch)
+        try:
+            outcome = steps.take(data, seen)
+        finally:
+            with held_interrupts(True):
+                self.enter()
+        if outcome.reason is Reason.NONFINITE:
+            assert self.model.optimizer is not None
+            self.model._outside_at = self.model.optimizer.t
+            error = failure(self, outcome)
+            self.model.stop_training = True
+            if self.settings.on_nonfinite == "raise":
+                raise error
+            return outcome
+        self._add(data, outcome)
+        for stream in streams:
+            stream.update(data.y, seen, data.weights)
+        if callbacks is not None:
+            callbacks.on_train_batch_end(self.batch, {"loss": float(outcome.losses[-1])})
+            if callbacks.deadline is not None and time.monotonic() >= callbacks.deadline:
+                self.model.stop_training = True
+        self.begun_anew = False
+        self.batch += 1
+        return outcome
+
+    def _add(self, data: Data, outcome: Outcome) -> None:
+        """Add a batch's loss to that of the epoch."""
+        share = data.rows if data.weights is None else float(data.weights.sum())
+        if math.isfinite(outcome.losses[0]):
+            self.total += float(outcome.losses[0]) * (1.0 if self.sums else share)
+            self.weight += 0.0 if self.sums else share
+
+    def enter(self) -> None:
+        """Append to the history what it does not have of the last step."""
+        trainer = self.steps.trainer
+        if trainer is None:
+            return
+        outcome, place = trainer.outcome(), trainer.place
+        self.history.append_batches_up_to(
+            place[2], outcome.losses, outcome.norms, self.steps.skipped - self.history.skipped
+        )
+        self.history.append_records_up_to(outcome.steps, trainer.columns(outcome.records))
+
+    def state(self) -> None:
+        """Nothing: a source of batches cannot be taken up again where it was."""
+
+    def _finish_epoch(self, number: int, loss: float, lr: float, streams: list[Any]) -> None:
+        logs = {"loss": loss}
+        logs.update({j.name: s.result() for j, s in zip(self.judges, streams, strict=True)})
+        if self.val is not None:
+            values = evaluate_rows(self.model, self.val, self.judges)
+            logs.update({f"val_{name}": value for name, value in values.items()})
+        self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
+        self.epoch += 1
+        self.trainer.tell(logs.get("val_loss", loss))
+        if self.callbacks is not None:
+            self.callbacks.on_epoch_end(number, {**logs, "lr": lr})
+
+    def open(self, state: None) -> None:
+        """Begin."""
+        from gdcore._fit import unit_names
+
+        self.history = History(self.model._param_names, unit_names(self.model))
+        self.steps = Steps(self.model, draw_key(self.model), True)
+
+    @property
+    def trainer(self) -> Trainer:
+        """That of the batch under way."""
+        assert self.steps.trainer is not None
+        return self.steps.trainer
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and batch within it."""
+        return self.epoch, self.batch
+
+
+def _first(batches: Iterator[Any]) -> tuple[Any, Iterator[Any]]:
+    """Return the first batch, and an iterator that gives it again before the others."""
+    for item in batches:
+        return item, itertools.chain([item], batches)
+    raise ValueError("X is an iterator without batches; one or more are accepted")
+
+
+def check_settings(given: dict[str, Any]) -> None:
+    """Refuse arguments of fit that need all rows at once."""
+    for name, default in _REFUSED.items():
+        value = given.get(name, default)
+        if value is not default and not (isinstance(value, float) and value == default):
+            raise ValueError(
+                f"{name} is given, but X gives batches one by one; arrays are accepted with it"
+                " (weights of rows: let batches be (X, y, sample_weight))"
+            )
+
+
+def train_on_batch(
+    model: Model, X: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool
+) -> Any:
+    """Take one step; see `gdcore.models.Sequential.train_on_batch`."""
+    model._check_compiled()
+    with model._alone(), model._undone():
+        return _train_on_batch(model, (X, y, sample_weight), class_weight, return_dict)
+
+
+def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: bool) -> Any:
+    data = batch_of(model, item, class_weight)
+    check_scalar(functions_of(model, data.y, (data.rows,), True), data)
+    model._store.ready()
+    steps = model._own_steps
+    if steps is None:
+        key = draw_key(model)
+        steps = model._own_steps = (key, 0)
+    taking = Steps(model, steps[0], False)
+    taking.count = steps[1]
+    judges = metrics_of(model)
+    width = model._known_plan().width
+    seen = np.empty((data.rows, width), model.dtype) if judges else None
+    model._settle()
+    outcome = taking.take(data, seen)
+    if outcome.reason is Reason.NONFINITE:
+        assert taking.trainer is not None
+        raise failure(_Single(model, taking.trainer), outcome)
+    model._own_steps = (steps[0], taking.count)
+    values = {"loss": float(outcome.losses[0])}
+    for judge in judges:
+        stream = judge.stream()
+        stream.update(data.y, seen, data.weights)
+        values[judge.name] = stream.result()
+    if return_dict:
+        return values
+    found = list(values.values())
+    return found if len(found) > 1 else found[0]
+
+
+class _Single:
+    """What `failure` asks of a fit, for a single step."""
+
+    def __init__(self, model: Model, trainer: Trainer) -> None:
+        self.model, self.trainer = model, trainer
+        self.history = History()
+        self.place = 0, 0
+        self.settings = FitSettings()
+
+
+def draw_key(model: Model) -> Key:
+    """Return the key of a fit, drawn from the model's generator."""
+    first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
+    return first, second
