@@ -26,6 +26,7 @@ USES = {  # what each document is about
         "gd.dense",
         "gd.dense_grad",
         "gd.check_grad",
+        "tiny.explain",
         "gd.activations.get",
         "gd.datasets.exam",
         "gd.datasets.four_predictions",
@@ -107,6 +108,7 @@ PLANTED = {
         "silu: derivative": changed("slopes", "silu", 0, by=1e-9),
         "backpropagation: delta": changed("backpropagation", "delta", 1, by=1e-9),
         "backpropagation: gradient": changed("backpropagation", "gradient", 8, by=1e-9),
+        "backpropagation: explained": changed("backpropagation", "explained", -1, by=1e-9),
         "backpropagation: costs": changed("backpropagation", "costs", 5, by=1e-9),
         "diabetes, all ten: least squares": changed("diabetes", "linear", "all ten", 4, by=1e-5),
         "diabetes, network: validation losses, best epoch, R²": changed(
