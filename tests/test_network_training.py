@@ -285,7 +285,7 @@ def test_weights_go_back_to_the_start_of_the_epoch(dtype):
 
 
 def test_which_array_is_not_finite(dtype):
-    """The last gradient's number; -1: the loss alone; -2 - i: weights at the end of an epoch."""
+    """The last gradient's number; -1 for the loss alone; -2 - i for weights after an epoch."""
     big = np.finfo(dtype).max
     net = Net(2, dtype).dense(2).act("relu").dense(1)
     for p in net.params:
