@@ -113,7 +113,13 @@ static int read_data(PyObject *x, PyObject *y, PyObject *weights, PyObject *inde
             return -1;
         g->data.weights = PyArray_DATA(array);
     }
-    return read_index(index, g);
+    if (read_index(index, g) < 0)
+        return -1;
+    if (g->data.rows > PTRDIFF_MAX / sizeof(double) / g->network.outputs) {
+        PyErr_SetString(PyExc_ValueError, "X has more rows than predictions can be numbered");
+        return -1;
+    }
+    return 0;
 }
 
 /* ---- The objective --------------------------------------------------------------------------- */

@@ -67,13 +67,14 @@ static int open_trainer(trainer *self, PyObject *settings)
         return -1;
     }
     if (gd_given_arrays(self->grads, "grads", n->real_size, n->param_size, n->param_count,
-                        self->grad) < 0 ||
-        read_settings(settings, self, &threads) < 0)
+                        self->grad) < 0)
         return -1;
     PyObject *kept = PyList_AsTuple(self->grads);
     if (kept == NULL)
         return -1;
-    Py_SETREF(self->grads, kept);
+    Py_SETREF(self->grads, kept); /* before code of the user's runs, which may change the list */
+    if (read_settings(settings, self, &threads) < 0)
+        return -1;
     return open_memory(self, threads > 0 ? (size_t)threads : gd_threads_get());
 }
 
@@ -140,7 +141,7 @@ static PyObject *trainer_move(PyObject *object, PyObject *tuple)
 {
     trainer *self = (trainer *)object;
     unsigned long long epoch, batch, count, skipped;
-    gd_place p = {.begun = false};
+    gd_place p = {.kept = self->place.kept};
     if (!PyTuple_Check(tuple))
         return PyErr_Format(PyExc_TypeError, "a tuple is wanted");
     if (!PyArg_ParseTuple(tuple, "KKKdddK", &epoch, &batch, &count, &p.sum, &p.weight, &p.lowest,

@@ -7,8 +7,19 @@
 
 /* ---- Description ----------------------------------------------------------------------------- */
 
-static const char *check_params(const gd_network *n, const gd_stage *s)
+/* Whether array k of stage i is one of a stage before it too, or of the stage itself. */
+static bool is_taken(const gd_network *n, size_t i, size_t k)
 {
+    for (size_t j = 0; j <= i; j++)
+        for (size_t m = 0; m < (j < i ? n->stage[j].param_count : k); m++)
+            if (n->stage[j].param[m] == n->stage[i].param[k])
+                return true;
+    return false;
+}
+
+static const char *check_params(const gd_network *n, size_t i)
+{
+    const gd_stage *s = &n->stage[i];
     const bool norm = s->kind == GD_STAGE_layer_norm || s->kind == GD_STAGE_batch_norm;
     const size_t least = s->kind == GD_STAGE_dense ? 1 : norm ? 2 : 0;
     const size_t most = least > 0 ? 2 : 0;
@@ -23,6 +34,8 @@ static const char *check_params(const gd_network *n, const gd_stage *s)
             return "a stage is too large";
         if (n->param_size[s->param[k]] != wanted)
             return "an array of a stage has another size";
+        if (is_taken(n, i, k))
+            return "an array belongs to two stages";
     }
     return NULL;
 }
@@ -48,8 +61,10 @@ const char *gd_stage_check(const gd_network *n, size_t i)
         const size_t f = s->partner;
         if (f >= i || n->stage[f].kind != GD_STAGE_fork || n->stage[f].outputs != s->outputs)
             return "a join has no fork of its width before it";
+        if (n->stage[f].partner != 0)
+            return "a fork has two joins";
     }
-    return check_params(n, s);
+    return check_params(n, i);
 }
 
 bool gd_network_crosses_rows(const gd_network *n)

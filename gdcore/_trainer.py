@@ -41,6 +41,7 @@ class Reason(enum.IntEnum):
     INTERRUPT = 1
     NONFINITE = 2
     DEADLINE = 3
+    FAILED = 4  # beside an exception
 
 
 class Outcome(NamedTuple):

@@ -71,8 +71,8 @@ NETWORKS = [
     ("others", normed(3, 3, place=1.0), ValueError, "moving statistics that are not there"),
     ("below 0", normed(3, 3, place=-1.0), ValueError, "moving statistics that are not there"),
     ("nan", normed(3, 3, place=NAN), ValueError, "moving statistics that are not there"),
-    ("a short mean", normed(2, 3), ValueError, "moving statistics have another size"),
-    ("a short variance", normed(3, 1), ValueError, "moving statistics have another size"),
+    ("a short mean", normed(2, 3), ValueError, "another size"),
+    ("a short variance", normed(3, 1), ValueError, "another size"),
     ("a join alone", network(JOIN), ValueError, "no fork of its width"),
     ("a join of a dense", plain("join", numbers=(0.0,)), ValueError, "no fork of its width"),
     ("a join far off", network(FORK, (*JOIN[:5], (7.0,))), ValueError, "no fork of its width"),
@@ -88,6 +88,8 @@ NETWORKS = [
     ("a short weight", network(DENSE, params=(11, 3)), ValueError, "another size"),
     ("a long bias", network(DENSE, params=(12, 4)), ValueError, "another size"),
     ("a long scale", plain("layer_norm", 4, 3), ValueError, "another size"),
+    ("an array twice", plain("layer_norm", 2, 2), ValueError, "belongs to two stages"),
+    ("another's array", plain("layer_norm", 1, 2), ValueError, "belongs to two stages"),
 ]
 
 
@@ -517,7 +519,7 @@ def trained():
         fit = Fit(net, X, y, opt, batch=4, weights=weights, statistics=True)
         fit.run(3, order=order, seen=seen)
         fit.core.move(fit.core.place())
-        fit.core.sizes(), fit.core.shadowed()
+        fit.core.sizes(), fit.core.shadowed(), fit.core.restore()
         fit.run(7, rates=np.full((7, 1, 2), 0.1))
 
     return call, (X, y, weights, order, seen, net.params[0]), None

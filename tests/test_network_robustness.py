@@ -247,6 +247,22 @@ def test_labels_that_another_thread_spoils(threads):
     assert failures > 0
 
 
+def test_fit_says_what_the_core_said():
+    """An IndexError in the middle of a fit is not hidden by the way it comes."""
+    X, y = data(Net(4, np.float32).dense(3), 60, CROSSENTROPY)
+    model = gd.models.Sequential([gd.layers.Dense(3)])
+    model.compile(gd.SGD(0.1), gd.losses.get("sparse_categorical_crossentropy", from_logits=True))
+
+    class Spoiler(gd.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            y[7] = 99
+
+    with pytest.raises(IndexError, match="class number outside"):
+        model.fit(X, y, epochs=5, batch_size=10, shuffle=False, callbacks=[Spoiler()], verbose=0)
+    assert model.optimizer.t == 6
+    assert len(model.history.epoch) == 1
+
+
 def test_data_that_another_thread_writes():
     """Whatever is read, it ends as any training may."""
     net = mlp(20, 30, 3)

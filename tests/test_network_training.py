@@ -223,6 +223,34 @@ def test_a_batch_that_is_not_finite_is_left_out(dtype):
     assert net.state() == there.state()
 
 
+def test_a_rate_for_each_step_that_is_taken(dtype):
+    """A run with rates ahead comes back after a batch that is left out: they are those of steps."""
+    net = mixed(dtype)
+    X, y = spoilt(net, 320, 100)
+    fit = Fit(net, X, y, gd.SGD(0.01), batch=32, skip=True)
+    rates = np.linspace(0.1, 0.2, 10).reshape(10, 1, 1).repeat(2, axis=2)
+    out = fit.run(10, rates=rates)
+    assert (out.end, out.done) == (DONE, 4)
+    np.testing.assert_array_equal(out.lrs, rates[:4, 0, 0])
+    assert fit.run(6, rates=rates[3:9]).lrs[0] == rates[3, 0, 0]
+    assert fit.optimizer.t == 9
+
+
+def test_good_weights_are_put_back_when_asked(dtype):
+    """Those of the start of the epoch, moving statistics too; none before the first batch."""
+    net = mixed(dtype)
+    X, y = data(net, 320)
+    fit = Fit(net, X, y, gd.SGD(0.1), batch=32)
+    with pytest.raises(ValueError, match="no good weights"):
+        fit.core.restore()
+    fit.run(10)
+    state = net.state()
+    fit.run(3)
+    assert net.state() != state
+    fit.core.restore()
+    assert net.state() == state
+
+
 def test_records_leave_it_out_too(dtype):
     start = mlp(5, 8, 2, dtype=dtype)
     X, y = spoilt(start, 320, 0)
@@ -257,14 +285,14 @@ def test_weights_go_back_to_the_start_of_the_epoch(dtype):
 
 
 def test_which_array_is_not_finite(dtype):
-    """A gradient's number; -1 for the loss alone; -2 - i for weights at the end of an epoch."""
+    """The last gradient's number; -1 for the loss alone; -2 - i for weights after an epoch."""
     big = np.finfo(dtype).max
     net = Net(2, dtype).dense(2).act("relu").dense(1)
     for p in net.params:
         p[...] = 1
     X, y = np.ones((4, 2), dtype), np.zeros((4, 1), dtype)
     X[0] = np.nan
-    assert Fit(net, X, y, gd.SGD(0.1)).run(1).array == 0
+    assert Fit(net, X, y, gd.SGD(0.1)).run(1).array == 3
     X[0] = 1
     y[0] = 4 * np.sqrt(big)  # its square overflows, its slope does not
     out = Fit(net, X, y, gd.SGD(0.1), loss="mse").run(1)
@@ -272,7 +300,7 @@ def test_which_array_is_not_finite(dtype):
     y[0] = 0
     before = net.state()
     out = Fit(net, X, y, gd.SGD(float(big)), loss="mse").run(1)
-    assert (out.end, out.done, out.array) == (NONFINITE, 0, -2)
+    assert (out.end, out.done, out.array) == (NONFINITE, 0, -5)
     assert net.state() == before
     net.params[1][...] = big / 2  # units whose sum over the rows overflows, their weights small
     net.params[2][...] = 1e-30
