@@ -161,7 +161,7 @@ static int read_objective(PyObject *value, given *g)
     }
     o->target_width = (size_t)width;
     o->losses = own ? 1 : (size_t)losses;
-    if (!own && !loss_fits(o, g->network.outputs)) {
+    if (own ? labels && width > 1 : !loss_fits(o, g->network.outputs)) {
         PyErr_SetString(PyExc_ValueError, "the loss reads other targets or predictions");
         return -1;
     }

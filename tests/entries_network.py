@@ -167,6 +167,12 @@ GIVEN = [
     ("targets of no width", wrong(objective=at(5, 0)), ValueError, "no width"),
     ("losses of no width", wrong(objective=at(6, 0)), ValueError, "no width"),
     ("targets narrower", wrong(objective=at(5, 2)), ValueError, "reads other targets"),
+    (
+        "two classes a row",
+        wrong(objective=lambda g: (True, False, (0,), False, True, 2, *g[6:])),
+        ValueError,
+        "reads other targets",
+    ),
     ("one loss a row", wrong(objective=at(6, 1)), ValueError, "reads other targets"),
     ("labels for mse", wrong(objective=at(4, True)), ValueError, "reads other targets"),
     (
@@ -518,8 +524,9 @@ def trained():
         opt.reset()
         fit = Fit(net, X, y, opt, batch=4, weights=weights, statistics=True)
         fit.run(3, order=order, seen=seen)
+        fit.core.restore()
         fit.core.move(fit.core.place())
-        fit.core.sizes(), fit.core.shadowed(), fit.core.restore()
+        fit.core.sizes(), fit.core.shadowed()
         fit.run(7, rates=np.full((7, 1, 2), 0.1))
 
     return call, (X, y, weights, order, seen, net.params[0]), None

@@ -12,6 +12,7 @@ from test_gather import LAYOUTS
 
 import gdcore as gd
 from gdcore import _core
+from gdcore._network_functions import activation_programs, loss_programs
 from gdcore.reference.network import Drawn, Objective
 from gdcore.reference.random import epoch_order
 
@@ -274,6 +275,60 @@ def test_dropout_and_statistics_in_predictions(dtype):
     close = 1e-5 if dtype == np.float32 else 1e-13
     np.testing.assert_allclose(out, hidden @ net.params[4] + net.params[5], rtol=close, atol=close)
     assert net.state() == before
+
+
+# ---- Functions of the user's ---------------------------------------------------------------------
+
+
+def parts_of(net, sizes, act, loss=None):
+    """Programs of a network's functions, all the same one, and of its loss, for chunks of rows."""
+    parts = []
+    for rows in sizes:
+        for i, stage in enumerate(net.stages):
+            if stage[0] == "function":
+                made = activation_programs(act, rows, stage[1], net.dtype)
+                parts.append((i, rows, made.forward, made.backward, tuple(made.arrays())))
+        if loss is not None:
+            made = loss_programs(loss, rows, (net.width,), net.width, net.dtype, net.dtype)
+            parts.append((-1, rows, made.program, None, tuple(made.arrays())))
+    return tuple(parts)
+
+
+def gate(z):
+    return z * np.tanh(z)
+
+
+def deviation(y, p):
+    return np.mean((p - y) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize("rows", [1, 256, 300, 2100])
+def test_functions_of_the_users(dtype, rows, rng):
+    """As stages and as the loss, in chunks and all at once, for any number of threads."""
+    net = Net(90, dtype).dense(70).add("function").dropout(0.2).dense(50).add("function").dense(3)
+    X, y = data(net, rows)
+    weights = rng.random(rows)
+    sizes = {min(rows, 256), rows % 256 or 256}
+    own = (True, False, (0,), False, False, 3, 1, LINEAR, None)
+    found, before = [], gd.get_num_threads()
+    for threads, whole in ((1, False), (8, False), (1, True)):
+        gd.set_num_threads(threads)
+        parts = parts_of(net, [rows] if whole else sorted(sizes), gate, deviation)
+        fit = Fit(net, X, y, goal=own, weights=weights, parts=parts, whole=whole)
+        loss = fit.run(1).losses[0]
+        arguments = given_of(net, X, y, weights, None, own, parts, whole)
+        found.append((loss, fit.grads, net.core().evaluate(arguments, 0, rows, None, False)))
+    gd.set_num_threads(before)
+    assert found[0][0] == found[1][0] == pytest.approx(found[2][0], rel=1e-6)
+    for a, b, c in zip(*[grads for _, grads, _ in found], strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    table = Fit(net, X, y, weights=weights, parts=parts_of(net, sorted(sizes), gate))
+    loss = table.run(1).losses[0]
+    close = 1e-4 if dtype == np.float32 else 1e-12
+    assert found[0][0] == pytest.approx(loss, rel=close)
+    for a, b in zip(found[0][1], table.grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=close * np.abs(b).max())
 
 
 # ---- What X and y may be -------------------------------------------------------------------------
