@@ -26,8 +26,10 @@ import row_adam
 import row_catalogue
 import row_descent
 import row_engine
+import row_fits
 import row_linear
 import row_memory
+import row_networks
 import row_package
 import row_sizes
 from contest import SLOWED_DOWN, Contest, Options, Table
@@ -49,14 +51,22 @@ ROWS: dict[str, Row] = {
     "P1b": partial(timed, row_adam.p1b),
     "P1c": partial(timed, row_adam.p1c),
     "P2": partial(timed, row_linear.p2),
+    "P3a": partial(timed, row_networks.p3a),
+    "P3b": partial(timed, row_networks.p3b),
+    "P3c": partial(timed, row_networks.p3c),
+    "P3d": partial(timed, row_networks.p3d),
     "P4a": partial(timed, row_engine.p4a),
     "P4b": partial(timed, row_engine.p4b),
     "P5": row_descent.p5,
     "P6": partial(timed, row_descent.p6),
+    "P6b": partial(timed, row_fits.p6b),
     "P7": row_package.p7,
     "P8": row_memory.p8,
+    "P8b": row_fits.p8b,
     "P9": row_sizes.p9,
+    "P9b": row_fits.p9b,
     "P10": row_catalogue.p10,
+    "P10b": row_fits.p10b,
 }
 
 

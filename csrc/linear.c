@@ -12,6 +12,8 @@ enum {
     BLOCK_BYTES = 16384,   /* of the results of one block of rows */
     INPUT_BYTES = 1 << 18, /* of X's rows that a block reads once for each panel of columns */
     BLOCK_ROWS = 12,       /* a multiple of all tile heights */
+    WEIGHT_BYTES = 1 << 18, /* of W from which blocks are taller: each reads all of it again */
+    TALL_ROWS = 96,
 };
 
 /* ---- Forward -------------------------------------------------------------------------------- */
@@ -29,14 +31,18 @@ typedef struct {
 } forward;
 
 /* The rows of one block: few enough for the caches, at least one tile, at most a chunk. */
-static size_t rows_of_block(const gd_matrix *x, size_t outputs, size_t real_size)
+static size_t rows_of_block(const gd_matrix *x, size_t outputs, size_t real_size, size_t tasks)
 {
+    const bool tall = (double)x->columns * (double)outputs * (double)real_size > WEIGHT_BYTES;
+    const size_t share = (x->rows / (tasks > 0 ? tasks : 1) + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const size_t most = share * BLOCK_ROWS < TALL_ROWS ? share * BLOCK_ROWS : TALL_ROWS;
+    const size_t least = tall && most > BLOCK_ROWS ? most : BLOCK_ROWS;
     if (outputs <= GD_NARROW)
         return GD_CHUNK;
     const size_t results = BLOCK_BYTES / real_size / outputs;
     const size_t inputs = INPUT_BYTES / real_size / (x->columns + 1);
     const size_t rows = (results < inputs ? results : inputs) / BLOCK_ROWS * BLOCK_ROWS;
-    return rows < BLOCK_ROWS ? BLOCK_ROWS : rows < GD_CHUNK ? rows : GD_CHUNK;
+    return rows < least ? least : rows < GD_CHUNK ? rows : GD_CHUNK;
 }
 
 static void forward_block(const forward *f, size_t first, size_t rows, void *columns)
@@ -91,7 +97,8 @@ static forward product_of(size_t real_size, const gd_matrix *x, size_t outputs, 
 {
     return (forward){
         .kernels = gd_kernels_for(real_size), .real_size = real_size, .x = x,
-        .w = {.columns = outputs}, .block = rows_of_block(x, outputs, real_size), .tasks = tasks,
+        .w = {.columns = outputs}, .block = rows_of_block(x, outputs, real_size, tasks),
+        .tasks = tasks,
     };
 }
 
@@ -118,11 +125,11 @@ void gd_product_in(size_t real_size, const gd_matrix *x, const void *w, size_t o
 bool gd_dense(size_t real_size, const gd_matrix *x, const void *w, size_t outputs,
               const void *bias, const gd_function *activation, void *y, void *z)
 {
+    const size_t tasks = gd_threads_for(x->rows, x->columns, outputs);
     forward f = {
         .kernels = gd_kernels_for(real_size), .real_size = real_size,
         .x = x, .w = {.columns = outputs}, .bias = bias, .activation = activation,
-        .y = y, .z = z, .block = rows_of_block(x, outputs, real_size),
-        .tasks = gd_threads_for(x->rows, x->columns, outputs),
+        .y = y, .z = z, .block = rows_of_block(x, outputs, real_size, tasks), .tasks = tasks,
     };
     gd_room room = {0};
     if (outputs == 0)

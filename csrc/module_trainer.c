@@ -141,7 +141,7 @@ static PyObject *trainer_move(PyObject *object, PyObject *tuple)
 {
     trainer *self = (trainer *)object;
     unsigned long long epoch, batch, count, skipped;
-    gd_place p = {.begun = false};
+    gd_place p = {.kept = self->place.kept};
     if (!PyTuple_Check(tuple))
         return PyErr_Format(PyExc_TypeError, "a tuple is wanted");
     if (!PyArg_ParseTuple(tuple, "KKKdddK", &epoch, &batch, &count, &p.sum, &p.weight, &p.lowest,

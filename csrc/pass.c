@@ -12,6 +12,7 @@
 #include "threads.h"
 
 static const double POLL_SECONDS = 0.01;
+enum { PACK_THREADED = 128 * 1024 }; /* parameters from which threads share their transposes */
 
 double gd_seconds(void)
 {
@@ -167,6 +168,10 @@ static void choose(gd_pass *pass)
         pass->desks = 1;
     if (pass->whole)
         pass->desks = 1;
+    size_t elements = 0;
+    for (size_t p = 0; p < n->param_count; p++)
+        elements += n->param_size[p];
+    pass->pack_tasks = s->training && elements > PACK_THREADED ? pass->threads : 1;
 }
 
 gd_pass *gd_pass_open(const gd_pass_settings *settings)
@@ -215,22 +220,35 @@ void gd_pass_close(gd_pass *pass)
     gd_free(pass);
 }
 
-void gd_pass_pack(gd_pass *pass)
+/* Task `index` of so many: its share of the rows of each W^T, and of the stages' tails. */
+static void pack_share(void *context, size_t index)
 {
+    const gd_pass *pass = context;
     const gd_network *n = pass->settings.network;
     const struct gd_linear_kernels *linear = pass->weights.kernels->linear;
+    const size_t tasks = pass->pack_tasks;
     for (size_t i = 0; i < n->stage_count; i++) {
         const gd_stage *s = &n->stage[i];
+        const gd_packed *packed = &pass->packed[i];
         if (s->kind != GD_STAGE_dense)
             continue;
-        const gd_packed *packed = &pass->packed[i];
-        const gd_matrix source = {packed->w.data, s->outputs, s->inputs, 1,
+        if (i % tasks == index)
+            gd_operand_pack(linear, &packed->w, s->inputs, n->real_size);
+        if (packed->transposed.data == NULL)
+            continue;
+        const size_t from = gd_share(s->outputs, tasks, index);
+        const size_t rows = gd_share(s->outputs, tasks, index + 1) - from;
+        const size_t stride = packed->transposed.row_stride;
+        const gd_matrix source = {gd_at(packed->w.data, from, n->real_size), rows, s->inputs, 1,
                                   (ptrdiff_t)s->outputs};
-        gd_operand_pack(linear, &packed->w, s->inputs, n->real_size);
-        if (packed->transposed.data != NULL)
-            linear->pack(&source, 0, (void *)packed->transposed.data,
-                         packed->transposed.row_stride);
+        linear->pack(&source, 0,
+                     (void *)gd_at(packed->transposed.data, from * stride, n->real_size), stride);
     }
+}
+
+void gd_pass_pack(gd_pass *pass)
+{
+    gd_parallel(pass->pack_tasks, pass->pack_tasks, pack_share, pass);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------------ */

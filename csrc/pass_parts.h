@@ -13,7 +13,7 @@ struct gd_pass {
     bool by_chunks;    /* programs run for whole chunks: threads do not share their rows */
     bool direct_x;     /* rows of X may be read where they stand */
     size_t chunk;      /* rows that go through the stages together */
-    size_t desks, threads;
+    size_t desks, threads, pack_tasks;
     gd_desk *desk;
     void **block;      /* of each thread, for X^T d before it is added up */
     gd_run_status *status; /* of each thread */

@@ -62,6 +62,8 @@ class Fit:
         check_scalar(self.own, data.train)
         self.objective = objective_of(model, y, self.own)
         self.order = settings.order_of(0, self.rows)
+        # all rows in one batch need no order: they are read as they stand
+        self.shuffles = settings.shuffle and self.order is None and self.batch < self.rows
         self.history: History
         self.trainer: Trainer
         self.key: Key
@@ -88,7 +90,7 @@ class Fit:
             self.own,
             self.batch,
             self.batches,
-            shuffle=settings.shuffle and settings.batch_order is None,
+            shuffle=self.shuffles,
             skip=optimizer.get_params().get("on_nonfinite") == "skip",
             statistics=True,
             key=self.key,
@@ -276,7 +278,7 @@ class Fit:
         epoch = self.epoch if self.pending is None else self.epoch - 1
         if self.order is not None:
             rows = self.order[first : first + count]
-        elif self.settings.shuffle:
+        elif self.shuffles:
             if self._drawing[0] != epoch:
                 self._drawing = epoch, _core.epoch_order(self.rows, *self.key, epoch)
             rows = self._drawing[1][first : first + count]

@@ -1,6 +1,7 @@
 """The catalogue's benchmark knows every row of the table, and counts what its kernels compute.
 
-The engine's rows name what exists, and their contestants of gdcore, NumPy and Python agree.
+The rows of the engine and of networks name what exists, and their contestants of gdcore, NumPy and
+Python agree.
 """
 
 import importlib
@@ -28,10 +29,14 @@ def catalogue(row):
 
 
 @pytest.fixture
-def engine_tables(row):
+def tables(row):
     options, engine, descent = row("contest").Options(), row("row_engine"), row("row_descent")
+    networks, fits = row("row_networks"), row("row_fits")
     sweeps = [descent.sweep_table(d, n, 5) for d in ("float32", "float64") for n in (1, 2)]
-    return [*engine.p4a(options), *engine.p4b(options), *sweeps, *descent.p6(options)]
+    found = [*engine.p4a(options), *engine.p4b(options), *sweeps, *descent.p6(options)]
+    for name in ("p3a", "p3b", "p3c", "p3d"):
+        found += getattr(networks, name)(options)
+    return [*found, *fits.p6b(options), fits.fit_table(), fits.predict_table()]
 
 
 def test_roots_and_divisions_are_counted_in_the_kernels(catalogue):
@@ -61,9 +66,9 @@ def test_every_row_has_its_traffic(catalogue):
         assert rule["streams"] >= rule["arrays"] + 1
 
 
-def test_every_entry_can_be_prepared_and_every_goal_measured(row, engine_tables):
-    assert {table.row for table in engine_tables} <= {*row("run").ROWS}
-    for table in engine_tables:
+def test_every_entry_can_be_prepared_and_every_goal_measured(row, tables):
+    assert {table.row for table in tables} <= {*row("run").ROWS}
+    for table in tables:
         labels = [entry.label for entry in table.entries]
         assert len({*labels}) == len(labels)
         for entry in table.entries:
@@ -75,17 +80,15 @@ def test_every_entry_can_be_prepared_and_every_goal_measured(row, engine_tables)
             assert all(entry.library == "gdcore" for entry in table.named(goal.ours)), goal
 
 
-def test_contestants_without_peers_agree(row, engine_tables):
+def test_contestants_without_peers_agree(row, tables):
     close = row("contest").close
-    for table in engine_tables:
-        shown = {
-            entry.label: [
-                float(v)
-                for v in getattr(row(entry.module), entry.factory)(**entry.arguments).values()
-            ]
+    for table in tables:
+        cases = {
+            entry.label: getattr(row(entry.module), entry.factory)(**entry.arguments)
             for entry in table.entries
             if entry.library in ("gdcore", "numpy", "python") and entry.threads == 1
         }
+        shown = {k: [float(v) for v in case.values()] for k, case in cases.items() if case.values}
         first = next(iter(shown.values()), [])
         for label, values in shown.items():
             pairs = zip(values, first, strict=True)
@@ -95,3 +98,21 @@ def test_contestants_without_peers_agree(row, engine_tables):
 def test_the_line_is_the_documents(row):
     shown = row("row_engine").gdcore_line("W and b", "traced").values()
     assert shown == [186.0, 62.0, 18.0]  # document 003: the loss, and 8 - 0.01 * 62 = 7.38
+
+
+def test_fits_take_as_many_steps_as_their_time_is_divided_by(row):
+    networks, fits = row("row_networks"), row("row_fits")
+    cases = [networks.gdcore_fit(name, None) for name in ("P3a", "P3b")]
+    cases += [fits.sized_fit(*size) for size in fits.SIZES if size[0] <= 1000]
+    for case in cases:
+        assert len(case.call().batch_losses) == case.repeats
+    assert len(fits.gdcore_small(fits.EPOCHS, anew=True).call().batch_losses) == fits.STEPS
+
+
+def test_the_data_of_p8_are_as_large_as_said(row):
+    fits = row("row_fits")
+    for name in fits.FORMS:
+        found = fits.fit_memory(name, 0.01)
+        assert 0.99e7 < found["data"] <= 1e7
+        assert found["rows"] > 1024  # of the epoch before
+        assert found["growth"] is None or found["growth"] < 1e6

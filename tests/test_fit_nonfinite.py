@@ -42,7 +42,9 @@ def test_the_layer_of_a_gradient_that_is_not_finite():
 
     layers = [gd.Dense(4, root, name="root", kernel_initializer="zeros"), gd.Dense(2, name="last")]
     model = net(layers=layers)
-    with pytest.raises(gd.NonFiniteError, match=r"the gradient of root\.[Wb] is not finite") as caught:
+    with pytest.raises(
+        gd.NonFiniteError, match=r"the gradient of root\.[Wb] is not finite"
+    ) as caught:
         train(model, X, Y)
     assert caught.value.layer == "root"
     assert caught.value.history is model.history

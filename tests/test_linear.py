@@ -67,6 +67,20 @@ def test_a_product_is_one_accumulator_over_k_in_order(multiply_add, rng, dtype, 
         assert np.array_equal(gd.dense(x, W, b), expected + b), name
 
 
+def test_the_width_of_the_right_side_changes_no_bit(rng, dtype):
+    n, k, m = 30, 1100, 300  # its rows, of W^T, are pages apart: they go by parts
+    X, W, d = draw(rng, dtype, n, k), draw(rng, dtype, k, m), draw(rng, dtype, n, m)
+    before = gd.get_num_threads()
+    try:
+        gd.set_num_threads(1)  # for rows shared out may be too few of them
+        dX, _, _ = gd.dense_grad(d, X, W)
+    finally:
+        gd.set_num_threads(before)
+    for j in range(0, k, 50):
+        part, _, _ = gd.dense_grad(d, X[:, j : j + 50], W[j : j + 50])
+        same_bits(dX[:, j : j + 50], part)
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 8, 16, 17, 40])
 @pytest.mark.parametrize("m", [1, 3, 4, 5, 18])
 def test_every_layout_gives_the_same_bits(rng, dtype, k, m):

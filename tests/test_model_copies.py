@@ -188,7 +188,8 @@ def calls(monkeypatch):
         return function
 
     for module, names in {
-        "_fit": ("fit", "train_on_batch"),
+        "_fit": ("fit",),
+        "_fit_batches": ("train_on_batch",),
         "_run": ("evaluate", "predict", "value_and_grad"),
         "_explain": ("explain",),
         "_saving": ("save",),

@@ -26,6 +26,7 @@ USES = {  # what each document is about
         "gd.dense",
         "gd.dense_grad",
         "gd.check_grad",
+        "tiny.explain",
         "gd.activations.get",
         "gd.datasets.exam",
         "gd.datasets.four_predictions",
@@ -40,6 +41,8 @@ USES = {  # what each document is about
         "gd.LearningRateScheduler",
         "gd.ReduceLROnPlateau",
         "gd.NonFiniteError",
+        "gd.find_lr",
+        "gd.plot.lr_finder",
     },
 }
 
@@ -53,7 +56,7 @@ def handed_over():
     }
 
 
-@pytest.mark.parametrize(("name", "count"), [(NETWORKS, 50), (RATES, 80)])
+@pytest.mark.parametrize(("name", "count"), [(NETWORKS, 51), (RATES, 100)])
 def test_the_committed_figures_agree(handed_over, name, count):
     rows = run_notebooks.COMPARISONS[name](handed_over[name])
     assert [row for row in rows if row.complaint] == []
@@ -107,6 +110,7 @@ PLANTED = {
         "silu: derivative": changed("slopes", "silu", 0, by=1e-9),
         "backpropagation: delta": changed("backpropagation", "delta", 1, by=1e-9),
         "backpropagation: gradient": changed("backpropagation", "gradient", 8, by=1e-9),
+        "backpropagation: explained": changed("backpropagation", "explained", -1, by=1e-9),
         "backpropagation: costs": changed("backpropagation", "costs", 5, by=1e-9),
         "diabetes, all ten: least squares": changed("diabetes", "linear", "all ten", 4, by=1e-5),
         "diabetes, network: validation losses, best epoch, R²": changed(
@@ -137,6 +141,14 @@ PLANTED = {
         "grid, SGD: 4 rates, validation": changed("grid", "SGD, 0.001", 0, by=1e-5),
         "validation loss against rate, Adam: 3 rates": changed(
             "curve", "Adam", "losses", "0.03162277660168379", by=1e-5
+        ),
+        "rate finder, Adam: losses": changed("finder", "Adam", "losses", 9, by=1e-5),
+        "rate finder, SGD: steepest": changed("finder", "SGD", "suggestions", "steepest", by=1e-5),
+        "rate finder, RMSprop: valley": changed(
+            "finder", "RMSprop", "suggestions", "valley", by=1e-7
+        ),
+        "rate finder, momentum 0.9: minimum_tenth": changed(
+            "finder", "momentum 0.9", "suggestions", "minimum_tenth", to=0.05
         ),
         "five folds, 0.03: loss and accuracy": changed("folds", "0.03", 3, 0, by=1e-5),
         "1/t: 0.01 / (1 + epoch): rates": changed(

@@ -27,7 +27,7 @@ def test_the_table_of_optimizers_is_the_registry(root):
 
 def test_the_examples_run_and_do_what_they_say(root, capsys):
     namespace = {}
-    descent, layer, engine, settings = code_blocks((root / "README.md").read_text())
+    descent, layer, engine, networks, settings = code_blocks((root / "README.md").read_text())
     exec(descent, namespace)
     assert abs(namespace["W"][0, 0] - 15) < 0.05
     assert abs(namespace["W"][1, 0] + 13) < 0.05
@@ -42,6 +42,12 @@ def test_the_examples_run_and_do_what_they_say(root, capsys):
     printed = capsys.readouterr().out
     assert "gradient norm" in printed
     assert all(word in printed for word in ("converged", "exploding", "oscillating"))
+    exec(networks, {"gd": namespace["gd"], "np": namespace["np"]}, trained := {})
+    assert trained["accuracy"] > 0.98
+    assert 1e-4 < trained["rate"] < 1
+    assert list(trained["many"]) == ["left", "right"]
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("delta", "dense", "left", "right"))
     exec(settings, namespace)
     assert namespace["opt"].t == 1
     sys.modules["matplotlib.pyplot"].close("all")

@@ -170,7 +170,15 @@ def compare_backpropagation(figures: Figures) -> Iterator[Row]:
     delta2 = (activated("sigmoid", z2) - PASSED) / 3
     delta1 = delta2 @ W2.T * slope("tanh", np.tanh(z1))
     gradient = network.value_and_grad(X, PASSED)[1]
-    known = {"forward": (z1, z2), "delta": (delta1, delta2), "gradient": gradient}
+    moves = [array for g in gradient for array in (g, -0.5 * g)]
+    dy = delta2 / slope("sigmoid", activated("sigmoid", z2))
+    told = (z1, np.tanh(z1), z2, activated("sigmoid", z2), dy, delta2, delta1, *moves)
+    known = {
+        "forward": (z1, z2),
+        "delta": (delta1, delta2),
+        "gradient": gradient,
+        "explained": told,
+    }
     for name, arrays in known.items():
         theirs = np.concatenate([a.ravel() for a in arrays])
         yield compare_all(f"backpropagation: {name}", "number", figures[name], theirs, 1e-12)

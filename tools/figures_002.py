@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from figures import Array, Row, compare_all
-from network_twin import Layer, Network, Rate, Rule, adagrad, adam, rmsprop, sgd
+from network_twin import Layer, Network, Rate, Rule, adagrad, adam, epoch_order, rmsprop, sgd
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from threadpoolctl import threadpool_limits
@@ -243,6 +243,62 @@ def compare_rates(figures: Figures) -> Iterator[Row]:
         yield compare_all(what, "rate", list(own.values()), theirs, FAR)
 
 
+# ---- The rate finder -----------------------------------------------------------------------------
+
+
+@cache
+def swept(name: str) -> tuple[Array, Array, Array]:
+    """Rates from 1e-7 to 10, a step each; losses before the steps; the same with first weights."""
+    X, y = data_of("digits")[0]
+    network, first = network_for("digits"), network_for("digits")
+    key = network.rng.integers(0, 1 << 64, 2, np.uint64).tolist()
+    orders = np.concatenate([epoch_order(len(X), key, epoch) for epoch in range(3)])
+    lrs = 1e-7 * 10 ** (8 * np.arange(100) / 99)
+    rule, losses, before = RULES[name](lambda t: float(lrs[t])), [], []
+    with np.errstate(all="ignore"):
+        for step in range(100):
+            start = step // STEPS * len(X) + step % STEPS * 32
+            rows = orders[start : min(start + 32, (step // STEPS + 1) * len(X))]
+            value, grads = network.value_and_grad(X[rows], y[rows])
+            losses.append(value)
+            before.append(first.value(X[rows], y[rows]))
+            rule(network.params, grads, step)
+    return lrs, np.array(losses), np.array(before)
+
+
+def suggested(lrs: Array, losses: Array, before: Array) -> dict[str, float]:
+    """The three rules, on the average of what steps have changed, with 0.8 of the past.
+
+    They look no farther than the lowest loss. Behind it log(0) may stand in `losses`, where gdcore
+    takes the cross-entropy from what softmax is given and has a number.
+    """
+    level, place = before.mean(), np.log10(lrs)
+    changed = np.nan_to_num(losses - before, nan=1e6, posinf=1e6)
+    weights = np.tril(0.8 ** np.maximum(np.subtract.outer(np.arange(len(lrs)), range(len(lrs))), 0))
+    smoothed = level + weights @ changed / weights.sum(axis=1)
+    lowest = int(np.argmin(smoothed))
+    near = [np.abs(place - place[k]) <= 0.5 for k in range(lowest + 1)]
+    slopes = [np.polyfit(place[own], smoothed[own], 1)[0] for own in near]
+    begun = np.flatnonzero(smoothed[:lowest] >= level - 0.1 * (level - smoothed[lowest]))[-1]
+    return {
+        "steepest": float(lrs[np.argmin(slopes)]),
+        "valley": float(np.sqrt(lrs[begun] * lrs[lowest])),
+        "minimum_tenth": float(lrs[lowest] / 10),
+    }
+
+
+def compare_finder(figures: Figures) -> Iterator[Row]:
+    """Losses of the sweeps as far as they fall, and what the rules say of them."""
+    for name, ours in figures.items():
+        count, losses = ours["count"], ours["losses"]
+        lrs, *theirs = (column[:count] for column in swept(name))
+        known = theirs[0][: 6 * len(losses) : 6]
+        yield compare_all(f"rate finder, {name}: losses", "loss", losses, known, FAR)
+        for rule, rate in suggested(lrs, *theirs).items():
+            what, told = f"rate finder, {name}: {rule}", ours["suggestions"][rule]
+            yield compare_all(what, "rate", [told], [rate], FAR * rate)
+
+
 @cache
 def folded(lr: float) -> Array:
     """Loss and accuracy of the five folds with momentum 0.9."""
@@ -379,6 +435,7 @@ def compare(figures: Figures) -> Sequence[Row]:
             *compare_examples(figures["examples"], figures["mean squared error"]),
             *compare_moved(figures["moved"]),
             *compare_rates(figures),
+            *compare_finder(figures["finder"]),
             *compare_folds(figures["folds"]),
             *compare_schedules(figures["schedules"], figures["digit schedules"]),
             *compare_escapes(figures["escaped"]),

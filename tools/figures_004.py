@@ -336,11 +336,17 @@ def two_points() -> dict[str, Array]:
 
 
 @cache
-def twenty_four() -> tuple[dict[str, Array], Array]:
-    """The ways on 24 points, and two minima: of their error, and with weights 24, 23, ..., 1."""
+def around() -> tuple[Array, Array]:
+    """Twenty-four points around the curve of the minimum."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 4, 24)
-    y = sigmoid(BEST[0] * (x + 0.35 * rng.normal(size=24)) + BEST[1])
+    return x, sigmoid(BEST[0] * (x + 0.35 * rng.normal(size=24)) + BEST[1])
+
+
+@cache
+def twenty_four() -> tuple[dict[str, Array], Array]:
+    """The ways on 24 points, and two minima: of their error, and with weights 24, 23, ..., 1."""
+    x, y = around()
     ways = {
         "batch": Way(24, lambda: momentum(0.3), 400, seed=0),
         "mini-batch of 6": Way(6, lambda: momentum(0.3), 400, seed=0),
@@ -378,6 +384,35 @@ def compare_batches(figures: Figures) -> Iterator[Row]:
     shown = f"{lopsided:.1g} from the weighted one"
     remark = "the slip: sums kept"
     yield Row("24 points, sums kept: end", "the minimum", shown, complaint, remark)
+
+
+# ---- A network -----------------------------------------------------------------------------------
+
+NETWORKS = {  # in the order of the data
+    "2 points, batch": Way(2, lambda: momentum(ETA)),
+    "2 points, stochastic": Way(1, lambda: momentum(ETA)),
+    "2 points, momentum, stochastic": Way(1, lambda: momentum(ETA, GAMMA)),
+    "2 points, Nesterov, batch": Way(2, lambda: look_ahead(ETA, GAMMA)),
+    "24 points, batch": Way(24, lambda: momentum(0.3), 400),
+    "24 points, mini-batch": Way(6, lambda: momentum(0.3), 400),
+    "24 points, stochastic": Way(1, lambda: momentum(0.3), 400),
+}
+
+
+@cache
+def network_path(name: str) -> Array:
+    """The loop that a fit of the neuron as a network must repeat."""
+    return in_batches(NETWORKS[name], *((X, Y) if name.startswith("2 ") else around()))
+
+
+def compare_networks(paths: Figures, steps: Figures) -> Iterator[Row]:
+    """The neuron as a network: points after its epochs, and batches of an epoch."""
+    for name, way in NETWORKS.items():
+        yield compare_path(f"network, {name}", paths[name], network_path(name))
+        theirs = int(name.split()[0]) // way.size
+        complaint = "" if steps[name] == theirs else "not N / B"
+        what = f"network, {name}: steps per epoch"
+        yield Row(what, f"{theirs}", f"{steps[name]:g}", complaint)
 
 
 # ---- A sparse feature ----------------------------------------------------------------------------
@@ -425,5 +460,6 @@ def compare(figures: Figures) -> Sequence[Row]:
         *compare_momentum(figures),
         *compare_shares(figures),
         *compare_batches(figures),
+        *compare_networks(figures["network"], figures["network steps"]),
         *compare_sparse(figures),
     ]
