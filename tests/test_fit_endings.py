@@ -76,20 +76,24 @@ def interrupt_after(seconds):
     return gd.LambdaCallback(on_train_begin=lambda logs: timer.start())
 
 
-@pytest.mark.parametrize("make", [gd.Adam, lambda: gd.EMA(gd.Adam())], ids=["native", "EMA"])
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [(gd.Adam, 960_000), (lambda: gd.EMA(gd.Adam()), 60_000)],
+    ids=["native", "EMA"],
+)
 @pytest.mark.parametrize("metrics", [None, ["mae"]])
-def test_a_fit_goes_on_after_sigint_in_an_epoch(make, metrics):
+def test_a_fit_goes_on_after_sigint_in_an_epoch(make, rows, metrics):
     """Metrics of the epoch that was cut off count the rows of the batches that were done."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60_000, 3)), rng.normal(size=(60_000, 2))
+    x, y = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2))
     whole, cut = (net(make(), metrics=metrics) for _ in range(2))
     settings = {"batch_size": 8, "shuffle": True, "epochs": 2}
     train(whole, x, y, seed=0, **settings)
     with pytest.raises(KeyboardInterrupt):
         train(cut, x, y, seed=0, **settings, callbacks=[interrupt_after(0.005)])
-    assert 0 < len(cut.history.batch_losses) < 15_000
+    assert 0 < len(cut.history.batch_losses) < rows // 4
     train(cut, x, y, resume=True, **settings)
-    assert cut.optimizer.t == 15_000
+    assert cut.optimizer.t == rows // 4
     assert bits(cut) == bits(whole)
     assert cut.history.epoch == [0, 1]
     for name, values in whole.history.history.items():

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from core_twin import compare, twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import ROWS
 from network_cases import LINEAR, LOSSES, Fit, Net, data, evaluate, gradient, mlp, objective
 from network_cases import given as given_of
-from network_twin import compare, twin
 from test_gather import LAYOUTS
 
 import gdcore as gd

@@ -10,8 +10,8 @@ import weakref
 
 import numpy as np
 import pytest
+from core_twin import compare
 from network_cases import CROSSENTROPY, Fit, Net, data, given, gradient, mlp, objective
-from network_twin import compare
 
 import gdcore as gd
 from gdcore import _core

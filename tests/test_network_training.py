@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from core_twin import twin
 from network_cases import Fit, Net, data, mlp, objective
-from network_twin import twin
 from optimizer_cases import ROWS
 
 import gdcore as gd
