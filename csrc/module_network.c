@@ -149,8 +149,8 @@ static void network_dealloc(PyObject *object)
 /* ---- Predictions ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(evaluate_doc,
-             "evaluate(given, first, rows, out, seen, /)\n--\n\nPredictions of rows into out (or "
-             "None), as metrics see them where `seen`; the loss of these rows, or None.");
+             "evaluate($self, given, first, rows, out, seen, /)\n--\n\nPredictions of rows into "
+             "out (or None), as metrics see them where `seen`; the loss of these rows, or None.");
 
 static PyObject *evaluate(PyObject *object, PyObject *args)
 {

@@ -123,7 +123,7 @@ static void trainer_dealloc(PyObject *object)
 
 /* ---- Where it stands ------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(place_doc, "place()\n--\n\n(epoch, batch, batches so far, sum and weight of the "
+PyDoc_STRVAR(place_doc, "place($self)\n--\n\n(epoch, batch, batches so far, sum and weight of the "
                         "losses of the epoch, lowest loss, batches skipped).");
 
 static PyObject *trainer_place(PyObject *object, PyObject *unused)
@@ -135,7 +135,7 @@ static PyObject *trainer_place(PyObject *object, PyObject *unused)
                          (unsigned long long)p->skipped);
 }
 
-PyDoc_STRVAR(move_doc, "move(place, /)\n--\n\nGo on from where place() says.");
+PyDoc_STRVAR(move_doc, "move($self, place, /)\n--\n\nGo on from where place() says.");
 
 static PyObject *trainer_move(PyObject *object, PyObject *tuple)
 {
@@ -157,7 +157,7 @@ static PyObject *trainer_move(PyObject *object, PyObject *tuple)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(sizes_doc, "sizes()\n--\n\n(numbers in a record, batches between two records).");
+PyDoc_STRVAR(sizes_doc, "sizes($self)\n--\n\n(numbers in a record, batches between two records).");
 
 static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
 {
@@ -166,7 +166,7 @@ static PyObject *trainer_sizes(PyObject *object, PyObject *unused)
     return Py_BuildValue("nn", (Py_ssize_t)gd_record_width(fit->network), (Py_ssize_t)fit->often);
 }
 
-PyDoc_STRVAR(restore_doc, "restore()\n--\n\nPut the last good weights back.");
+PyDoc_STRVAR(restore_doc, "restore($self)\n--\n\nPut the last good weights back.");
 
 static PyObject *trainer_restore(PyObject *object, PyObject *unused)
 {
@@ -178,7 +178,8 @@ static PyObject *trainer_restore(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(shadowed_doc, "shadowed()\n--\n\nWhether the good weights are from within the epoch.");
+PyDoc_STRVAR(shadowed_doc, "shadowed($self)\n--\n\nWhether the good weights are from within the "
+                           "epoch.");
 
 static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
 {
@@ -186,9 +187,9 @@ static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
     return PyBool_FromLong(((trainer *)object)->place.shadowed);
 }
 
-PyDoc_STRVAR(run_doc, "run(count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, "
-                      "record, record_at, progress, /)\n--\n\nTrain for so many batches, see "
-                      "gdcore/_trainer.py.");
+PyDoc_STRVAR(run_doc, "run($self, count, order, deadline, seen, rates, losses, norms, lrs, "
+                      "epoch_loss, record, record_at, progress, /)\n--\n\nTrain for so many "
+                      "batches, see gdcore/_trainer.py.");
 
 static PyMethodDef methods[] = {
     {"restore", trainer_restore, METH_NOARGS, restore_doc},

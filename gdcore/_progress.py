@@ -133,7 +133,7 @@ def _tqdm() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a notebook without ipywidgets is told by each import
-            from tqdm.auto import tqdm
+            from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         return None
     return type("tqdm", (tqdm,), {"monitor_interval": 0})
