@@ -1,25 +1,17 @@
 /* descend.c: the loop of a descent on a program. What ends it is looked at in the order of
  * gdcore/descent.py, so that both loops take the same steps. The clock is read, and the caller
  * asked, every few steps only where these are short. */
-#define _POSIX_C_SOURCE 200809L
 #include "descend.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "reduce.h"
 
 enum { SHORT_STEPS = 32 }; /* of a short program between two looks at the clock: 10 us or so */
 
 static const double POLL_SECONDS = 0.01;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double gd_descent_norm(const gd_step *step)
 {
@@ -76,17 +68,6 @@ static bool look(gd_descent *d, size_t k)
     return true;
 }
 
-static void set_rates(const gd_descent *d, size_t k)
-{
-    const size_t groups = d->step->group_count;
-    for (size_t i = 0; d->rates != NULL && i < groups; i++) {
-        const double *rate = d->rates + 2 * (k * groups + i);
-        d->step->groups[i].hyper[0] = rate[0];
-        if (!isnan(rate[1]))
-            d->step->groups[i].hyper[d->momentum_at] = rate[1];
-    }
-}
-
 /* Whether the point that was looked at last is the end, and then why; the clock aside. */
 static bool is_end(gd_descent *d)
 {
@@ -107,7 +88,7 @@ static bool is_end(gd_descent *d)
 
 void gd_descend(gd_descent *d)
 {
-    const double begun = now();
+    const double begun = gd_seconds();
     const size_t often = gd_program_is_long(gd_run_program(d->run)) ? 1 : SHORT_STEPS;
     double polled = begun;
     d->end = GD_END_INTERRUPT;
@@ -115,7 +96,7 @@ void gd_descend(gd_descent *d)
         return;
     while (!is_end(d)) {
         const bool watch = (d->done + 1) % often == 0;
-        set_rates(d, d->done);
+        gd_optimizer_set_rates(d->step, d->rates, d->done, d->momentum_at);
         d->step->t++;
         d->step->loss = d->losses[d->done];
         gd_optimizer_step(d->step);
@@ -125,7 +106,7 @@ void gd_descend(gd_descent *d)
             d->end = GD_END_INTERRUPT;
             return;
         }
-        const double time = watch ? now() : polled;
+        const double time = watch ? gd_seconds() : polled;
         if (watch && time - begun >= d->seconds && !is_end(d)) {
             d->end = GD_END_SECONDS;
             return;

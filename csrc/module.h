@@ -28,6 +28,18 @@ int gd_function_from(PyObject *spec, int count, gd_function *function);
 /* A NumPy scalar of the type (NPY_FLOAT32 or NPY_FLOAT64). */
 PyObject *gd_scalar(double value, int type);
 
+/* A C-contiguous, writeable array of that type with at least n elements, borrowed; or NULL with an
+ * exception. */
+PyArrayObject *gd_plain_array(PyObject *value, const char *name, int type, size_t n);
+/* The doubles of such an array. */
+double *gd_plain_doubles(PyObject *value, const char *name, size_t n);
+
+/* Whether signals have raised an exception; asked with the GIL released. */
+typedef struct {
+    PyThreadState *saved;
+} gd_waiting;
+bool gd_look_at_signals(void *waiting);
+
 /* What each binding file adds to the module. */
 extern PyMethodDef gd_function_methods[];
 extern PyMethodDef gd_linear_methods[];

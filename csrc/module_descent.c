@@ -10,21 +10,6 @@
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
-/* A C-contiguous, writeable array of that type with at least n elements, borrowed; or NULL with an
- * exception. */
-static PyArrayObject *array_of(PyObject *value, const char *name, int type, size_t n)
-{
-    if (PyArray_Check(value)) {
-        PyArrayObject *array = (PyArrayObject *)value;
-        if (PyArray_TYPE(array) == type && PyArray_ISCARRAY(array) &&
-            (size_t)PyArray_SIZE(array) >= n)
-            return array;
-    }
-    PyErr_Format(PyExc_ValueError, "%s is no writeable C-contiguous array of %zu elements", name,
-                 n);
-    return NULL;
-}
-
 /* A list as a tuple, which keeps its arrays alive while the GIL is released; else -1. */
 static int hold(PyObject *list, PyObject **held)
 {
@@ -43,8 +28,8 @@ static int read_outputs(PyObject *arrays, const program_object *program, void **
         size_t n = 1;
         for (int k = 0; k < program->output_ndim[i]; k++)
             n *= (size_t)program->output_shape[i * GD_MAX_AXES + (size_t)k];
-        PyArrayObject *array = array_of(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), "an output",
-                                        program->output_type[i], n);
+        PyArrayObject *array = gd_plain_array(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), "an output",
+                                              program->output_type[i], n);
         if (array == NULL)
             return -1;
         data[i] = PyArray_DATA(array);
@@ -64,7 +49,7 @@ static int read_like(PyObject *arrays, const char *name, const gd_step *step, si
         const gd_array *a = &step->arrays[i];
         const int type = a->real_size == sizeof(float) ? NPY_FLOAT32 : NPY_FLOAT64;
         PyArrayObject *array =
-            array_of(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), name, type, rows * a->size);
+            gd_plain_array(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), name, type, rows * a->size);
         if (array == NULL)
             return -1;
         data[i] = PyArray_DATA(array);
@@ -72,38 +57,7 @@ static int read_like(PyObject *arrays, const char *name, const gd_step *step, si
     return 0;
 }
 
-/* The doubles of an array; NULL with an exception. */
-static double *doubles_of(PyObject *value, const char *name, size_t n)
-{
-    PyArrayObject *array = array_of(value, name, NPY_FLOAT64, n);
-    return array != NULL ? PyArray_DATA(array) : NULL;
-}
-
-/* Where the setting that a schedule's momentum overrides stands; 0 where there is none. */
-static size_t momentum_at(const gd_step *step)
-{
-    size_t offset = 0;
-    if (gd_find_hyper(&gd_rules[step->rule], "momentum", &offset) == NULL &&
-        gd_find_hyper(&gd_rules[step->rule], "betas", &offset) == NULL)
-        return 0;
-    return offset;
-}
-
 /* ---- Descent --------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyThreadState *saved;
-} waiting;
-
-/* Whether a signal has raised an exception. */
-static bool look_at_signals(void *context)
-{
-    waiting *w = context;
-    PyEval_RestoreThread(w->saved);
-    const bool raised = PyErr_CheckSignals() < 0;
-    w->saved = PyEval_SaveThread();
-    return raised;
-}
 
 /* Whether the program gives a number, and a gradient of the type and size of each array that is
  * stepped. */
@@ -210,12 +164,12 @@ static int read_descent(descent_arguments *a, PyObject *outputs, PyObject *start
         (start != Py_None && read_like(a->held_start, "start", step, 1, a->start) < 0) ||
         (rows > 0 && read_like(a->held_path, "path", step, rows, a->path) < 0))
         return -1;
-    d->momentum_at = momentum_at(step);
+    d->momentum_at = gd_momentum_at(&gd_rules[step->rule]);
     if (rates != Py_None)
-        d->rates = doubles_of(rates, "rates", 2 * d->steps * step->group_count);
-    d->losses = doubles_of(a->losses, "losses", d->steps + 1);
-    d->norms = d->losses != NULL ? doubles_of(a->norms, "norms", d->steps + 1) : NULL;
-    d->lrs = d->norms != NULL ? doubles_of(a->lrs, "lrs", d->steps) : NULL;
+        d->rates = gd_plain_doubles(rates, "rates", 2 * d->steps * step->group_count);
+    d->losses = gd_plain_doubles(a->losses, "losses", d->steps + 1);
+    d->norms = d->losses != NULL ? gd_plain_doubles(a->norms, "norms", d->steps + 1) : NULL;
+    d->lrs = d->norms != NULL ? gd_plain_doubles(a->lrs, "lrs", d->steps) : NULL;
     if (PyErr_Occurred() || refuse_shared(a) < 0)
         return -1;
     d->outputs = a->outputs;
@@ -231,14 +185,14 @@ static int read_descent(descent_arguments *a, PyObject *outputs, PyObject *start
 
 static int run_descent(descent_arguments *a, gd_descent *d)
 {
-    waiting w;
+    gd_waiting w;
     npy_int64 *progress = PyArray_DATA((PyArrayObject *)a->progress);
     d->run = gd_program_run_take(a->program);
     if (d->run == NULL)
         return -1;
     d->step = &a->self->step;
     d->step->t = a->self->t;
-    d->poll = look_at_signals;
+    d->poll = gd_look_at_signals;
     d->context = &w;
     w.saved = PyEval_SaveThread();
     gd_descend(d);
@@ -271,7 +225,7 @@ static PyObject *descend(PyObject *module, PyObject *args)
         return NULL;
     a.self = (optimizer *)opt;
     if (gd_optimizer_refuse_busy(a.self) < 0 ||
-        array_of(a.progress, "progress", NPY_INT64, 4) == NULL)
+        gd_plain_array(a.progress, "progress", NPY_INT64, 4) == NULL)
         return NULL;
     if (a.self->step.groups == NULL)
         return PyErr_Format(PyExc_ValueError, "the optimizer was not initialised");
@@ -358,8 +312,8 @@ static int read_swept(PyObject *triple, const program_object *program, size_t la
                           .size = n / lanes,
                           .real_size = real_size};
     room = starts > SIZE_MAX / a->size ? SIZE_MAX : starts * a->size;
-    PyArrayObject *first = array_of(from, "starts", type, room);
-    PyArrayObject *last = first != NULL ? array_of(to, "ends", type, runs * a->size) : NULL;
+    PyArrayObject *first = gd_plain_array(from, "starts", type, room);
+    PyArrayObject *last = first != NULL ? gd_plain_array(to, "ends", type, runs * a->size) : NULL;
     if (last == NULL)
         return -1;
     a->starts = PyArray_DATA(first);
@@ -385,15 +339,21 @@ static int check_runs(const gd_sweep *s, size_t starts, PyObject *rates)
 static int read_runs(gd_sweep *s, int64_t *numbers, PyObject *start, PyObject *steps, PyObject *lr,
                      PyObject *momentum, PyObject *facts)
 {
-    PyArrayObject *starts = array_of(start, "start", NPY_INT64, s->runs);
-    PyArrayObject *counts = starts != NULL ? array_of(steps, "steps", NPY_INT64, s->runs) : NULL;
+    PyArrayObject *starts = gd_plain_array(start, "start", NPY_INT64, s->runs);
+    if (starts == NULL)
+        return -1;
+    PyArrayObject *counts = gd_plain_array(steps, "steps", NPY_INT64, s->runs);
     if (counts == NULL)
         return -1;
     s->start = memcpy(numbers, PyArray_DATA(starts), s->runs * sizeof *numbers);
     s->steps = memcpy(numbers + s->runs, PyArray_DATA(counts), s->runs * sizeof *numbers);
-    s->lr = doubles_of(lr, "lr", s->runs);
-    s->momentum = s->lr != NULL ? doubles_of(momentum, "momentum", s->runs) : NULL;
-    s->facts = s->momentum != NULL ? doubles_of(facts, "facts", GD_RUN_FACTS * s->runs) : NULL;
+    s->lr = gd_plain_doubles(lr, "lr", s->runs);
+    if (s->lr == NULL)
+        return -1;
+    s->momentum = gd_plain_doubles(momentum, "momentum", s->runs);
+    if (s->momentum == NULL)
+        return -1;
+    s->facts = gd_plain_doubles(facts, "facts", GD_RUN_FACTS * s->runs);
     return s->facts != NULL ? 0 : -1;
 }
 
@@ -405,7 +365,7 @@ static int run_sweep(gd_sweep *s, const optimizer *self)
     gd_run_status status;
     settings.groups = &group;
     s->settings = &settings;
-    s->momentum_at = momentum_at(&settings);
+    s->momentum_at = gd_momentum_at(&gd_rules[settings.rule]);
     Py_BEGIN_ALLOW_THREADS
     status = gd_sweep_run(s);
     Py_END_ALLOW_THREADS
@@ -458,7 +418,7 @@ static PyObject *sweep(PyObject *module, PyObject *args)
     if (read_runs(&s, numbers, start, steps, lr, momentum, facts) < 0)
         goto done;
     if (rates != Py_None)
-        s.rates = doubles_of(rates, "rates", 0);
+        s.rates = gd_plain_doubles(rates, "rates", 0);
     if (PyErr_Occurred() || check_runs(&s, (size_t)starts, rates) < 0)
         goto done;
     s.program = program->program;

@@ -16,28 +16,6 @@ int gd_pass_raise(gd_run_status status)
     return status == GD_RUN_DONE ? 0 : -1;
 }
 
-bool gd_look_at_signals(void *context)
-{
-    gd_waiting *w = context;
-    PyEval_RestoreThread(w->saved);
-    const bool raised = PyErr_CheckSignals() < 0;
-    w->saved = PyEval_SaveThread();
-    return raised;
-}
-
-PyArrayObject *gd_plain_array(PyObject *value, const char *name, int type, size_t n)
-{
-    if (PyArray_Check(value)) {
-        PyArrayObject *array = (PyArrayObject *)value;
-        if (PyArray_TYPE(array) == type && PyArray_ISCARRAY(array) &&
-            (size_t)PyArray_SIZE(array) >= n)
-            return array;
-    }
-    PyErr_Format(PyExc_ValueError, "%s is no writeable C-contiguous array of %zu elements", name,
-                 n);
-    return NULL;
-}
-
 int gd_given_arrays(PyObject *list, const char *name, size_t real_size, const size_t *size,
                     size_t count, void **data)
 {

@@ -41,16 +41,6 @@ int gd_given_arrays(PyObject *list, const char *name, size_t real_size, const si
 /* Raise what became of a pass; -1, or 0 where all went well. */
 int gd_pass_raise(gd_run_status status);
 
-/* Whether signals have raised an exception; asked with the GIL released. */
-typedef struct {
-    PyThreadState *saved;
-} gd_waiting;
-bool gd_look_at_signals(void *waiting);
-
-/* A C-contiguous, writeable array of that type with at least n elements, borrowed; or NULL with an
- * exception. */
-PyArrayObject *gd_plain_array(PyObject *value, const char *name, int type, size_t n);
-
 extern PyType_Spec gd_network_spec, gd_trainer_spec;
 extern PyMethodDef gd_train_methods[];
 

@@ -72,3 +72,31 @@ PyObject *gd_scalar(double value, int type)
     Py_DECREF(descr);
     return scalar;
 }
+
+bool gd_look_at_signals(void *context)
+{
+    gd_waiting *w = context;
+    PyEval_RestoreThread(w->saved);
+    const bool raised = PyErr_CheckSignals() < 0;
+    w->saved = PyEval_SaveThread();
+    return raised;
+}
+
+PyArrayObject *gd_plain_array(PyObject *value, const char *name, int type, size_t n)
+{
+    if (PyArray_Check(value)) {
+        PyArrayObject *array = (PyArrayObject *)value;
+        if (PyArray_TYPE(array) == type && PyArray_ISCARRAY(array) &&
+            (size_t)PyArray_SIZE(array) >= n)
+            return array;
+    }
+    PyErr_Format(PyExc_ValueError, "%s is no writeable C-contiguous array of %zu elements", name,
+                 n);
+    return NULL;
+}
+
+double *gd_plain_doubles(PyObject *value, const char *name, size_t n)
+{
+    PyArrayObject *array = gd_plain_array(value, name, NPY_FLOAT64, n);
+    return array != NULL ? PyArray_DATA(array) : NULL;
+}

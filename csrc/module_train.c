@@ -27,12 +27,6 @@ static const double ROUND_SECONDS = 0.03;
 /* Multiply-adds of a batch that is looked at within, by a job that runs alone: 20 ms or so. */
 static const double LONG_BATCH = 2e9;
 
-static double *doubles_of(PyObject *value, const char *name, size_t n)
-{
-    PyArrayObject *array = gd_plain_array(value, name, NPY_FLOAT64, n);
-    return array != NULL ? PyArray_DATA(array) : NULL;
-}
-
 static int read_order(PyObject *value, job *j)
 {
     if (value == Py_None)
@@ -83,14 +77,14 @@ static int read_results(PyObject *const *item, job *j)
     const size_t records = self->fit.often > 0 ? n / self->fit.often + 1 : 0;
     const size_t groups = self->opt != NULL ? self->opt->step.group_count : 0;
     if (item[0] != Py_None &&
-        (call->rates = doubles_of(item[0], "rates", 2 * n * groups)) == NULL)
+        (call->rates = gd_plain_doubles(item[0], "rates", 2 * n * groups)) == NULL)
         return -1;
-    if ((call->losses = doubles_of(item[1], "losses", n)) == NULL ||
-        (call->norms = doubles_of(item[2], "norms", n)) == NULL ||
-        (call->lrs = doubles_of(item[3], "lrs", n)) == NULL ||
-        (call->epoch_loss = doubles_of(item[4], "epoch_loss", ends)) == NULL ||
-        (call->record = doubles_of(item[5], "record",
-                                   records * gd_record_width(self->fit.network))) == NULL)
+    if ((call->losses = gd_plain_doubles(item[1], "losses", n)) == NULL ||
+        (call->norms = gd_plain_doubles(item[2], "norms", n)) == NULL ||
+        (call->lrs = gd_plain_doubles(item[3], "lrs", n)) == NULL ||
+        (call->epoch_loss = gd_plain_doubles(item[4], "epoch_loss", ends)) == NULL ||
+        (call->record = gd_plain_doubles(item[5], "record",
+                                        records * gd_record_width(self->fit.network))) == NULL)
         return -1;
     PyArrayObject *at = gd_plain_array(item[6], "record_at", NPY_INT64, records);
     if (at == NULL)
@@ -128,16 +122,6 @@ static int take_optimizer(trainer *self)
     return status;
 }
 
-/* The setting that a schedule's momentum overrides; 0: there is none. */
-static size_t momentum_at(const gd_step *step)
-{
-    size_t offset = 0;
-    if (gd_find_hyper(&gd_rules[step->rule], "momentum", &offset) == NULL &&
-        gd_find_hyper(&gd_rules[step->rule], "betas", &offset) == NULL)
-        return 0;
-    return offset;
-}
-
 /* Read (count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, record, record_at,
  * progress) and take the trainer; -1 with an exception. job_end is due in any case. */
 static int job_begin(trainer *self, PyObject *args, job *j)
@@ -172,7 +156,7 @@ static int job_begin(trainer *self, PyObject *args, job *j)
     if (self->opt != NULL) {
         self->opt->step.t = self->opt->t;
         self->fit.step = &self->opt->step;
-        self->fit.momentum_at = momentum_at(&self->opt->step);
+        self->fit.momentum_at = gd_momentum_at(&gd_rules[self->opt->step.rule]);
     }
     return 0;
 }

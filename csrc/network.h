@@ -4,6 +4,7 @@
 #ifndef GD_NETWORK_H
 #define GD_NETWORK_H
 
+#include "clock.h"
 #include "gather.h"
 #include "gradient.h"
 #include "program.h"
@@ -76,7 +77,6 @@ typedef struct {
     double last; /* seconds of the clock */
 } gd_watch;
 
-double gd_seconds(void);
 /* Whether the caller says stop; asks at most every 10 ms. */
 bool gd_watch_says_stop(gd_watch *watch);
 

@@ -365,6 +365,16 @@ static void set_array_constants(gd_step *step, gd_now *now, bool with_sums)
     }
 }
 
+void gd_optimizer_set_rates(gd_step *step, const double *rates, size_t k, size_t momentum_at)
+{
+    for (size_t i = 0; rates != NULL && i < step->group_count; i++) {
+        const double *rate = rates + 2 * (k * step->group_count + i);
+        step->groups[i].hyper[0] = rate[0];
+        if (!isnan(rate[1]))
+            step->groups[i].hyper[momentum_at] = rate[1];
+    }
+}
+
 bool gd_optimizer_step(gd_step *step)
 {
     const gd_needs needs = gd_rules[step->rule].needs;

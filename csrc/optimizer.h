@@ -68,6 +68,10 @@ bool gd_group_needs_factors(const gd_group *group);
 /* Number of tasks in a step over these arrays, whose sizes alone count. */
 size_t gd_optimizer_tasks(const gd_array *arrays, size_t count);
 
+/* The rates of the k-th step of a run: learning rate and momentum (NaN: as it is) of each group, a
+ * row a step; NULL: those that the groups have. */
+void gd_optimizer_set_rates(gd_step *step, const double *rates, size_t k, size_t momentum_at);
+
 /* Take the step; false where it was refused, and nothing has changed then. Allocates nothing. */
 bool gd_optimizer_step(gd_step *step);
 

@@ -1,9 +1,7 @@
 /* pass.c: the memory of a pass, and what forward and backward share: rows brought to a desk,
  * losses. Everything is taken in one piece, so that a pass under way allocates nothing. */
-#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "loss.h"
 #include "pass_parts.h"
@@ -13,13 +11,6 @@
 
 static const double POLL_SECONDS = 0.01;
 enum { PACK_THREADED = 128 * 1024 }; /* parameters from which threads share their transposes */
-
-double gd_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 bool gd_watch_says_stop(gd_watch *watch)
 {

@@ -118,6 +118,15 @@ const gd_hyper *gd_find_hyper(const gd_rule *rule, const char *name, size_t *off
     return NULL;
 }
 
+size_t gd_momentum_at(const gd_rule *rule)
+{
+    size_t offset = 0;
+    if (gd_find_hyper(rule, "momentum", &offset) == NULL &&
+        gd_find_hyper(rule, "betas", &offset) == NULL)
+        return 0;
+    return offset;
+}
+
 bool gd_in_domain(gd_domain domain, double value)
 {
     switch (domain) {

@@ -102,6 +102,9 @@ extern const gd_function_row gd_loss_rows[GD_LOSSES];
  * rule has none. */
 const gd_hyper *gd_find_hyper(const gd_rule *rule, const char *name, size_t *offset);
 
+/* Where the setting that a schedule's momentum overrides begins; 0: there is none. */
+size_t gd_momentum_at(const gd_rule *rule);
+
 /* Whether the value lies in the domain; NaN and infinities never do. */
 bool gd_in_domain(gd_domain domain, double value);
 

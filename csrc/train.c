@@ -147,17 +147,6 @@ static void begin_epoch(const gd_fit *fit, gd_place *place)
     place->begun = place->kept = true;
 }
 
-static void set_rates(const gd_fit *fit, const gd_training *call)
-{
-    const size_t groups = fit->step->group_count;
-    for (size_t i = 0; call->rates != NULL && i < groups; i++) {
-        const double *rate = call->rates + 2 * (call->done * groups + i);
-        fit->step->groups[i].hyper[0] = rate[0];
-        if (!isnan(rate[1]))
-            fit->step->groups[i].hyper[fit->momentum_at] = rate[1];
-    }
-}
-
 /* The norm of all gradients that are stepped; of all where the caller steps. */
 static double gradient_norm(const gd_fit *fit)
 {
@@ -225,7 +214,7 @@ static void take_step(const gd_fit *fit, const gd_place *place, gd_training *cal
     double *record = call->record + call->records * gd_record_width(fit->network);
     if (noted)
         note_before(fit, record);
-    set_rates(fit, call);
+    gd_optimizer_set_rates(fit->step, call->rates, call->done, fit->momentum_at);
     fit->step->t++;
     fit->step->loss = call->losses[call->done];
     gd_optimizer_step(fit->step);
