@@ -103,6 +103,59 @@ size_t gd_share(size_t n, size_t parts, size_t i)
     return n / parts * i + (i < n % parts ? i : n % parts);
 }
 
+/* ---- Sums over chunks ----------------------------------------------------------------------- */
+
+size_t gd_slices_for(size_t chunks, size_t sums)
+{
+    const size_t slices = chunks < GD_MAX_SLICES ? chunks : GD_MAX_SLICES;
+    return slices == 0 || sums > GD_SLICE_BYTES / sizeof(double) / slices ? 1 : slices;
+}
+
+void gd_add_slices(double *sums, size_t slice_size, size_t slices)
+{
+    for (size_t h = GD_MAX_SLICES / 2; h > 0; h /= 2)
+        for (size_t s = 0; s < h && s + h < slices; s++)
+            for (size_t i = 0; i < slice_size; i++)
+                sums[s * slice_size + i] += sums[(s + h) * slice_size + i];
+}
+
+/* Columns [from, to) of x as rows. */
+static gd_matrix transposed_part(const gd_matrix *x, size_t from, size_t to, size_t real_size)
+{
+    const ptrdiff_t offset = (ptrdiff_t)from * x->column_stride * (ptrdiff_t)real_size;
+    return (gd_matrix){(const char *)x->data + offset, to - from, x->rows, x->column_stride,
+                       x->row_stride};
+}
+
+static void add_blocks(const gd_products *p, const gd_matrix *x, const gd_operand *d, size_t from,
+                       size_t to)
+{
+    const size_t m = p->outputs, fit = GD_PRODUCT_BLOCK / m / GD_PRODUCT_ROWS * GD_PRODUCT_ROWS;
+    const size_t step = fit > 0 ? fit : GD_PRODUCT_ROWS;
+    for (size_t j = from; j < to; j += step) {
+        const size_t end = to - j < step ? to : j + step;
+        const gd_matrix left = transposed_part(x, j, end, p->real_size);
+        p->linear->product(&left, d, NULL, p->block);
+        p->linear->add((end - j) * m, p->block, p->sums + j * m);
+    }
+}
+
+void gd_add_product(const gd_products *p, const gd_matrix *x, const gd_operand *d, size_t from,
+                    size_t to)
+{
+    const size_t m = p->outputs;
+    if (to == from)
+        return;
+    const gd_matrix left = transposed_part(x, from, to, p->real_size);
+    if (m <= GD_NARROW) {
+        const gd_matrix part = {left.data, x->rows, to - from, x->row_stride, x->column_stride};
+        p->linear->narrow_grad(&part, d->data, m, p->sums + from * m);
+    } else if (p->result != NULL)
+        p->linear->product(&left, d, NULL, gd_at_out(p->result, from * m, p->real_size));
+    else
+        add_blocks(p, x, d, from, to);
+}
+
 /* ---- One chunk ------------------------------------------------------------------------------ */
 
 /* The layout of a slice: the loss, db, dW. */
@@ -141,26 +194,6 @@ static void make_rows(const gd_run *run, const gd_chunk *chunk, size_t first, si
         g->make(g, chunk, &part, first + from, from);
 }
 
-/* Rows [from, to) of X^T d, of many outputs, in blocks that stay in L1 until they are added. */
-static void add_product(const gd_run *run, const gd_chunk *chunk, const gd_matrix *x,
-                        const gd_operand *d, size_t from, size_t to, double *sums)
-{
-    const gd_gradient *const g = run->gradient;
-    const size_t fit = GD_PRODUCT_BLOCK / g->outputs / GD_PRODUCT_ROWS * GD_PRODUCT_ROWS;
-    const size_t step = run->direct ? to - from : fit > 0 ? fit : GD_PRODUCT_ROWS;
-    for (size_t j = from; j < to; j += step) {
-        const size_t count = to - j < step ? to - j : step;
-        const ptrdiff_t offset = (ptrdiff_t)j * x->column_stride * (ptrdiff_t)g->real_size;
-        const gd_matrix left = {(const char *)x->data + offset, count, x->rows, x->column_stride,
-                                x->row_stride};
-        void *const out =
-            run->direct ? gd_at_out(g->dw, j * g->outputs, g->real_size) : chunk->block;
-        run->linear->product(&left, d, NULL, out);
-        if (!run->direct)
-            run->linear->add(count * g->outputs, out, sums + j * g->outputs);
-    }
-}
-
 static void add_losses(const gd_run *run, const gd_chunk *chunk, size_t rows, double *sum)
 {
     const gd_gradient *const g = run->gradient;
@@ -178,19 +211,14 @@ static void add_chunk(const gd_run *run, const gd_chunk *chunk, size_t first, si
     const size_t rows = chunk_rows(run, first);
     const void *const d = g->d ? gd_at(g->d, first * g->outputs, g->real_size) : chunk->d;
     gd_matrix x = gd_matrix_rows(&g->x, first, rows, g->real_size);
-    double *const sums = slice + SLICE_BIAS + g->outputs;
+    gd_operand operand = chunk->d_operand;
+    operand.data = d;
     if (chunk->columns)
         x = (gd_matrix){chunk->columns, rows, x.columns, 1, GD_CHUNK};
-    if (g->outputs <= GD_NARROW) {
-        const ptrdiff_t offset = (ptrdiff_t)from * x.column_stride * (ptrdiff_t)g->real_size;
-        x.data = (const char *)x.data + offset;
-        x.columns = to - from;
-        run->linear->narrow_grad(&x, d, g->outputs, sums + from * g->outputs);
-    } else {
-        gd_operand operand = chunk->d_operand;
-        operand.data = d;
-        add_product(run, chunk, &x, &operand, from, to, sums);
-    }
+    const gd_products products = {run->linear, g->outputs, g->real_size,
+                                  slice + SLICE_BIAS + g->outputs, chunk->block,
+                                  run->direct ? g->dw : NULL};
+    gd_add_product(&products, &x, &operand, from, to);
     if (all) {
         run->linear->column_sums(rows, g->outputs, d, slice + SLICE_BIAS);
         add_losses(run, chunk, rows, slice + SLICE_LOSS);
@@ -268,15 +296,10 @@ static void run_one_slice(gd_run *run)
     }
 }
 
-/* For h = 4, 2, 1, slice s += slice s + h where both exist; then the results. */
 static void finish(const gd_run *run)
 {
     const gd_gradient *const g = run->gradient;
-    const size_t n = run->slice_size;
-    for (size_t h = GD_MAX_SLICES / 2; h > 0; h /= 2)
-        for (size_t s = 0; s < h && s + h < run->slices; s++)
-            for (size_t i = 0; i < n; i++)
-                run->sums[s * n + i] += run->sums[(s + h) * n + i];
+    gd_add_slices(run->sums, run->slice_size, run->slices);
     const double *const sums = run->sums;
     if (g->value)
         *g->value = sums[SLICE_LOSS] / g->divisor;
@@ -337,9 +360,7 @@ static bool measure(gd_run *run)
         __builtin_mul_overflow(params, 2 * sizeof(double), &bytes))
         return false;
     run->chunks = g->x.rows / GD_CHUNK + (g->x.rows % GD_CHUNK != 0);
-    run->slices = run->chunks < GD_MAX_SLICES ? run->chunks : GD_MAX_SLICES;
-    if (run->slices == 0 || params > GD_SLICE_BYTES / sizeof(double) / run->slices)
-        run->slices = 1;
+    run->slices = gd_slices_for(run->chunks, params);
     run->direct = run->chunks == 1 && g->outputs > GD_NARROW && g->divisor == 1;
     run->slice_size = SLICE_BIAS + (run->direct ? g->outputs : params);
     run->tasks = gd_threads_for(g->x.rows, g->x.columns, g->outputs);

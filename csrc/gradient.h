@@ -65,6 +65,27 @@ size_t gd_threads_for(size_t rows, size_t inputs, size_t outputs);
 /* Where part i of `parts` of n things begins. */
 size_t gd_share(size_t n, size_t parts, size_t i);
 
+/* ---- Sums over chunks ----------------------------------------------------------------------- */
+
+/* Slices of so many chunks, with so many sums in each; one or more. */
+size_t gd_slices_for(size_t chunks, size_t sums);
+
+/* The fixed tree: for h = 4, 2, 1, slice s += slice s + h where both exist. */
+void gd_add_slices(double *sums, size_t slice_size, size_t slices);
+
+/* Where X^T d goes. */
+typedef struct {
+    const struct gd_linear_kernels *linear;
+    size_t outputs, real_size;
+    double *sums; /* inputs x outputs, which are added to */
+    void *block;  /* GD_PRODUCT_BLOCK elements or a tile's rows of X^T d */
+    void *result; /* with more than GD_NARROW outputs, written in the place of sums; or NULL */
+} gd_products;
+
+/* Rows [from, to) of X^T d; in blocks that stay in L1 until they are added. */
+void gd_add_product(const gd_products *products, const gd_matrix *x, const gd_operand *d,
+                    size_t from, size_t to);
+
 /* ---- The gradient of a layer ---------------------------------------------------------------- */
 
 /* What one task holds of a chunk. */

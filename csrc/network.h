@@ -126,6 +126,9 @@ gd_run_status gd_network_backward(const gd_weights *weights, const gd_desk *desk
 /* The number of the first stage whose input's gradient is wanted. */
 size_t gd_network_first_back(const gd_network *network);
 
+/* Rows [from, from + rows) of what a stage reads. */
+gd_matrix gd_desk_input(const gd_network *network, const gd_desk *desk, size_t stage, size_t from,
+                        size_t rows);
 /* The predictions of a chunk. */
 void *gd_desk_output(const gd_network *network, const gd_desk *desk);
 

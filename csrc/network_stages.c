@@ -14,14 +14,13 @@ static void *rows_at(const gd_weights *w, void *data, size_t from, size_t column
 
 /* ---- Forward --------------------------------------------------------------------------------- */
 
-/* The input of a stage, rows from `from` on. */
-static gd_matrix input_of(const gd_weights *w, const gd_desk *desk, size_t i, size_t from,
-                          size_t rows)
+gd_matrix gd_desk_input(const gd_network *n, const gd_desk *desk, size_t i, size_t from,
+                        size_t rows)
 {
-    const size_t columns = w->network->stage[i].inputs, size = w->network->real_size;
+    const size_t columns = n->stage[i].inputs;
     if (i == 0)
-        return gd_matrix_rows(&desk->input, from, rows, size);
-    return (gd_matrix){rows_at(w, desk->y[i - 1], from, columns), rows, columns,
+        return gd_matrix_rows(&desk->input, from, rows, n->real_size);
+    return (gd_matrix){gd_at(desk->y[i - 1], from * columns, n->real_size), rows, columns,
                        (ptrdiff_t)columns, 1};
 }
 
@@ -165,7 +164,7 @@ static gd_run_status forward(const gd_weights *w, const gd_desk *desk, size_t i,
                              size_t rows)
 {
     const gd_stage *s = &w->network->stage[i];
-    const gd_matrix x = input_of(w, desk, i, from, rows);
+    const gd_matrix x = gd_desk_input(w->network, desk, i, from, rows);
     const size_t n = s->outputs;
     void *y = rows_at(w, desk->y[i], from, n);
     switch (s->kind) {
@@ -259,7 +258,7 @@ static gd_run_status backward(const gd_weights *w, const gd_desk *desk, size_t i
 {
     const gd_stage *s = &w->network->stage[i];
     const size_t n = s->outputs;
-    const void *x = input_of(w, desk, i, from, rows).data;
+    const void *x = gd_desk_input(w->network, desk, i, from, rows).data;
     void *dy = rows_at(w, desk->d[i], from, n), *dx = rows_at(w, desk->d[i - 1], from, s->inputs);
     const gd_matrix d = {dy, rows, n, (ptrdiff_t)n, 1};
     const void *const with_mask[] = {dy, s->kind == GD_STAGE_dropout

@@ -74,58 +74,22 @@ typedef struct {
     void *block;
 } adding;
 
-static gd_matrix input_of(const adding *a, size_t i)
-{
-    const gd_network *n = a->pass->settings.network;
-    const size_t columns = n->stage[i].inputs;
-    if (i == 0)
-        return gd_matrix_rows(&a->desk->input, a->row, a->rows, n->real_size);
-    return (gd_matrix){gd_at(a->desk->y[i - 1], a->row * columns, n->real_size), a->rows, columns,
-                       (ptrdiff_t)columns, 1};
-}
-
-/* Rows [from, to) of X^T d in blocks that stay in L1 until they are added. */
-static void add_product(const adding *a, const gd_stage *s, const gd_matrix *x,
-                        const gd_operand *d, size_t from, size_t to)
-{
-    const gd_pass *pass = a->pass;
-    const size_t size = pass->settings.network->real_size, m = s->outputs, p = s->param[0];
-    const struct gd_linear_kernels *linear = pass->weights.kernels->linear;
-    const size_t fit = GD_PRODUCT_BLOCK / m / GD_PRODUCT_ROWS * GD_PRODUCT_ROWS;
-    const size_t step = a->direct ? to - from : fit > 0 ? fit : GD_PRODUCT_ROWS;
-    for (size_t j = from; j < to; j += step) {
-        const size_t count = to - j < step ? to - j : step;
-        const ptrdiff_t offset = (ptrdiff_t)j * x->column_stride * (ptrdiff_t)size;
-        const gd_matrix left = {(const char *)x->data + offset, count, x->rows, x->column_stride,
-                                x->row_stride};
-        void *out = a->direct ? gd_at_out(pass->settings.grad[p], j * m, size) : a->block;
-        linear->product(&left, d, NULL, out);
-        if (!a->direct)
-            linear->add(count * m, out, a->slice + pass->offset[p] + j * m);
-    }
-}
-
 static void add_dense(const adding *a, size_t i)
 {
     const gd_pass *pass = a->pass;
     const gd_stage *s = &pass->settings.network->stage[i];
     const size_t size = pass->settings.network->real_size, m = s->outputs;
     const struct gd_linear_kernels *linear = pass->weights.kernels->linear;
-    const size_t from = gd_share(s->inputs, a->parts, a->part);
-    const size_t to = gd_share(s->inputs, a->parts, a->part + 1);
     const void *d = gd_at(a->desk->d[i], a->row * m, size);
-    gd_matrix x = input_of(a, i);
-    if (m <= GD_NARROW) {
-        x.data = (const char *)x.data + (ptrdiff_t)(from * size) * x.column_stride;
-        x.columns = to - from;
-        linear->narrow_grad(&x, d, m, a->slice + pass->offset[s->param[0]] + from * m);
-    } else {
-        gd_operand operand = a->desk->operand[i];
-        operand.data = d;
-        if (operand.tail != NULL)
-            operand.tail = gd_at_out(operand.tail, a->row * operand.tail_stride, size);
-        add_product(a, s, &x, &operand, from, to);
-    }
+    const gd_matrix x = gd_desk_input(pass->settings.network, a->desk, i, a->row, a->rows);
+    const gd_products products = {linear, m, size, a->slice + pass->offset[s->param[0]], a->block,
+                                  a->direct ? pass->settings.grad[s->param[0]] : NULL};
+    gd_operand operand = a->desk->operand[i];
+    operand.data = d;
+    if (operand.tail != NULL)
+        operand.tail = gd_at_out(operand.tail, a->row * operand.tail_stride, size);
+    gd_add_product(&products, &x, &operand, gd_share(s->inputs, a->parts, a->part),
+                   gd_share(s->inputs, a->parts, a->part + 1));
     if (a->part == 0 && s->param_count > 1)
         linear->column_sums(a->rows, m, d, a->slice + pass->offset[s->param[1]]);
 }
@@ -136,7 +100,8 @@ static void add_norm(const adding *a, size_t i)
     const gd_stage *s = &pass->settings.network->stage[i];
     const gd_kernels *kernels = pass->weights.kernels;
     const size_t size = pass->settings.network->real_size, m = s->outputs;
-    const void *d = gd_at(a->desk->d[i], a->row * m, size), *x = input_of(a, i).data;
+    const void *d = gd_at(a->desk->d[i], a->row * m, size);
+    const void *x = gd_desk_input(pass->settings.network, a->desk, i, a->row, a->rows).data;
     void *terms = gd_at_out(a->desk->terms, a->row * a->desk->terms_width, size);
     if (s->kind == GD_STAGE_layer_norm)
         kernels->layer.layer_norm_terms(a->rows, m, d, x,
@@ -259,16 +224,11 @@ static gd_run_status run_pieces(gd_pass *pass)
     return GD_RUN_DONE;
 }
 
-/* For h = 4, 2, 1, slice s += slice s + h where both exist; then the results. */
 static void finish(const gd_pass *pass)
 {
     const gd_network *n = pass->settings.network;
-    const size_t size = pass->slice_size;
     const bool direct = pass->pieces == 1;
-    for (size_t h = GD_MAX_SLICES / 2; h > 0; h /= 2)
-        for (size_t s = 0; s < h && s + h < pass->slices; s++)
-            for (size_t i = 0; i < size; i++)
-                pass->sums[s * size + i] += pass->sums[(s + h) * size + i];
+    gd_add_slices(pass->sums, pass->slice_size, pass->slices);
     for (size_t p = 0; p < n->param_count; p++)
         if (!direct || !pass->wide[p])
             pass->weights.kernels->linear->quotient(n->param_size[p], pass->sums + pass->offset[p],
@@ -304,9 +264,7 @@ static void plan_batch(gd_pass *pass, double weight)
     pass->weights.step = batch->step;
     pass->factor = o->sum || (o->own && o->scalar) ? 1 : count != 0 ? 1 / count : 0;
     pass->pieces = (batch->rows + GD_CHUNK - 1) / GD_CHUNK;
-    pass->slices = pass->pieces < GD_MAX_SLICES ? pass->pieces : GD_MAX_SLICES;
-    if (pass->slices == 0 || pass->slice_size > GD_SLICE_BYTES / sizeof(double) / pass->slices)
-        pass->slices = 1;
+    pass->slices = gd_slices_for(pass->pieces, pass->slice_size);
     const size_t threads =
         pass->threads > 1 ? gd_threads_for(batch->rows, (size_t)pass->work, 1) : 1;
     pass->tasks = threads < pass->threads ? threads : pass->threads;
