@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from gdcore._composed import fresh
 from gdcore._fit import Fit
-from gdcore._fit_batches import draw_key
 from gdcore._fit_data import prepare
 from gdcore._fit_settings import FitSettings
 from gdcore._model import Model
@@ -20,7 +19,7 @@ from gdcore._names import did_you_mean
 from gdcore._optimizer import Optimizer
 from gdcore._rate_rules import RULES, LRFinder, end_of
 from gdcore._result import Reason as Stop
-from gdcore._trainer import Reason, Trainer, searches_line
+from gdcore._trainer import Reason, Trainer, draw_key, searches_line
 from gdcore.descent import as_count, copied_optimizer, minimize, unknown_argument
 from gdcore.optimizers import SGD
 from gdcore.schedules import exponential

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from gdcore import _core
 from gdcore._composed import Composed
-from gdcore._fit_batches import BatchFit, check_settings, draw_key, is_batches
+from gdcore._fit_batches import BatchFit, check_settings, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings, FitState
 from gdcore._interrupts import held_interrupts
 from gdcore._native import is_told
 from gdcore._networks import check_scalar, functions_of, objective_of
-from gdcore._run import evaluate_rows, metrics_of
-from gdcore._trainer import START, Key, Outcome, Reason, Trainer, innermost
+from gdcore._run import epoch_logs, metrics_of
+from gdcore._trainer import START, Key, Outcome, Reason, Trainer, draw_key
 from gdcore.history import History
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class Fit:
         if state is not None:
             key = state.key
         self.key = draw_key(model) if key is None else key
-        optimizer = innermost(model.optimizer)
         self.trainer = Trainer(
             model,
             self.data.train,
@@ -91,7 +90,6 @@ class Fit:
             self.batch,
             self.batches,
             shuffle=self.shuffles,
-            skip=optimizer.get_params().get("on_nonfinite") == "skip",
             statistics=True,
             key=self.key,
             threads=settings.threads,
@@ -294,12 +292,7 @@ class Fit:
         number, loss, lr = self.pending
         if self.judges and self.seen is not None:
             self._judge(self.batches - 1)
-        logs = {"loss": loss}
-        for judge, stream in zip(self.judges, self.streams, strict=True):
-            logs[judge.name] = stream.result()
-        if self.val is not None:
-            values = evaluate_rows(self.model, self.val, self.judges)
-            logs.update({f"val_{name}": value for name, value in values.items()})
+        logs = epoch_logs(self.model, loss, self.judges, self.streams, self.val)
         callbacks = self.callbacks
         with held_interrupts(callbacks is None or callbacks.are_own):
             self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])

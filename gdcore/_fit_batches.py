@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdcore._data import check_weights, check_X, check_y
-from gdcore._fit_data import as_weights, given_validation
+from gdcore._fit_data import checked, given_validation
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings
 from gdcore._interrupts import held_interrupts
 from gdcore._networks import Data, check_scalar, functions_of, objective_of
-from gdcore._run import evaluate_rows, metrics_of, resolve
-from gdcore._trainer import Key, Outcome, Reason, Trainer, innermost
+from gdcore._run import as_asked, epoch_logs, judged, metrics_of
+from gdcore._trainer import Key, Outcome, Reason, Trainer, draw_key
 from gdcore.history import History
 
 if TYPE_CHECKING:
@@ -48,17 +47,9 @@ def batch_of(model: Model, item: Any, class_weight: Any = None) -> Data:
         raise TypeError(
             f"a batch is {type(item).__name__}; tuples (X, y) or (X, y, sample_weight) are accepted"
         )
-    X = check_X(item[0], model._width)
-    plan = model._plan_for(X.shape[1])
-    kind = model._loss_kind()
-    y = check_y(item[1], kind, plan.width, len(X))
-    own = item[2] if len(item) == 3 else None
-    weights = check_weights(own, class_weight, y, len(X), kind, plan.width, np.dtype(np.float64))
-    if model._metrics:
-        for metric in resolve(model, plan.width):
-            metric.check(y, plan.width)
-    model._build_for(X)
-    return Data(X, y, as_weights(weights))
+    data = checked(model, *item, class_weight=class_weight)
+    model._build_for(data.X)
+    return data
 
 
 class Steps:
@@ -83,7 +74,6 @@ class Steps:
             data.rows,
             1,
             shuffle=False,
-            skip=innermost(model.optimizer).get_params().get("on_nonfinite") == "skip",
             statistics=self.statistics,
             key=self.key,
             epoch=self.epoch,
@@ -245,11 +235,7 @@ class BatchFit:
         """Nothing: a source of batches cannot be taken up again where it was."""
 
     def _finish_epoch(self, number: int, loss: float, lr: float, streams: list[Any]) -> None:
-        logs = {"loss": loss}
-        logs.update({j.name: s.result() for j, s in zip(self.judges, streams, strict=True)})
-        if self.val is not None:
-            values = evaluate_rows(self.model, self.val, self.judges)
-            logs.update({f"val_{name}": value for name, value in values.items()})
+        logs = epoch_logs(self.model, loss, self.judges, streams, self.val)
         self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
         self.epoch += 1
         self.trainer.tell(logs.get("val_loss", loss))
@@ -322,14 +308,9 @@ def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: boo
         raise failure(_Single(model, taking.trainer), outcome)
     model._own_steps = (steps[0], taking.count)
     values = {"loss": float(outcome.losses[0])}
-    for judge in judges:
-        stream = judge.stream()
-        stream.update(data.y, seen, data.weights)
-        values[judge.name] = stream.result()
-    if return_dict:
-        return values
-    found = list(values.values())
-    return found if len(found) > 1 else found[0]
+    if seen is not None:
+        values.update(judged(judges, data, seen))
+    return as_asked(values, return_dict)
 
 
 class _Single:
@@ -340,9 +321,3 @@ class _Single:
         self.history = History()
         self.place = 0, 0
         self.settings = FitSettings()
-
-
-def draw_key(model: Model) -> Key:
-    """Return the key of a fit, drawn from the model's generator."""
-    first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
-    return first, second

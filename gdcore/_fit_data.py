@@ -44,6 +44,27 @@ def prepare(
     return Prepared(train, held)
 
 
+def checked(
+    model: Model,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    class_weight: Any = None,
+    metrics: bool = True,
+) -> Data:
+    """Return rows, targets and weights, found sound for the loss and, if asked, the metrics."""
+    X = check_X(X, model._width)
+    outputs, kind = model._plan_for(X.shape[1]).width, model._loss_kind()
+    y = check_y(y, kind, outputs, len(X))
+    weights = check_weights(
+        sample_weight, class_weight, y, len(X), kind, outputs, np.dtype(np.float64)
+    )
+    if metrics:
+        _check_metrics(model, y, outputs)
+    return Data(X, y, as_weights(weights))
+
+
 def _weigh_classes(settings: FitSettings, train: Data, kind: str, outputs: int) -> Data:
     """Return the data with the weights of classes, which are counted over the rows that train."""
     if settings.class_weight is None:

@@ -124,13 +124,13 @@ def _may_run(descent: Descent) -> bool:
     )
 
 
-def _sound(rates: Float64Array | None, has_betas: bool) -> bool:
-    """Whether a step would take these rates; the loop of Python says what is wrong with others."""
+def are_sound(optimizer: Optimizer, rates: Float64Array | None) -> bool:
+    """Whether a step would take these rates and momenta."""
     if rates is None:
         return True
     lr, momentum = rates[..., 0], rates[..., 1]
     momentum = momentum[~np.isnan(momentum)]
-    top = 1.0 if has_betas else math.inf
+    top = math.inf if "momentum" in optimizer._hypers else 1.0
     return bool(np.all((lr >= 0) & (lr < math.inf)) and np.all((momentum >= 0) & (momentum < top)))
 
 
@@ -149,8 +149,8 @@ def descend(descent: Descent) -> Reason | None:
     while True:
         n = min(CHUNK, limits.steps - done)
         rates = rates_ahead(optimizer, optimizer.t, n)
-        if not _sound(rates, "momentum" not in optimizer._hypers):
-            if done:
+        if not are_sound(optimizer, rates):
+            if done:  # else the loop of Python says what is wrong with them
                 raise ValueError(f"a schedule of {optimizer!r} gave a rate outside its domain")
             return None
         rows = n // limits.record + 1 if limits.record else 0

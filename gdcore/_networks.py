@@ -101,8 +101,7 @@ def objective_of(model: Model, y: Array, own: OwnFunctions) -> Spec:
     penalties = penalties_of(model)
     if spec is None:
         width = 1 if y.ndim == 1 else y.shape[1]
-        labels = own.labels
-        return True, own.scalar, (0,), False, labels, width, 1, shown, penalties
+        return True, own.scalar, (0,), False, False, width, 1, shown, penalties
     per_row = outputs if _core.LOSSES[spec[0]]["kind"] == "pointwise" else 1
     width = 1 if kind in ("sparse", "paired") else outputs
     total = model.loss.reduction == "sum"  # type: ignore[union-attr]
@@ -131,14 +130,11 @@ class OwnFunctions(NamedTuple):
         Whether they look at all rows of a batch together.
     scalar : bool
         Whether the loss is one number for a batch.
-    labels : bool
-        Whether targets are class numbers, by which the loss indexes.
     """
 
     parts: tuple[Spec, ...] = ()
     whole: bool = False
     scalar: bool = False
-    labels: bool = False
 
 
 NO_FUNCTIONS = OwnFunctions()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore import _core
-from gdcore._data import check_weights, check_X, check_y
-from gdcore._fit_data import as_weights
+from gdcore._data import check_X
+from gdcore._fit_data import checked
 from gdcore._networks import (
     Data,
     functions_of,
@@ -19,6 +19,7 @@ from gdcore._networks import (
     network_of,
     objective_of,
 )
+from gdcore._trainer import draw_key
 
 if TYPE_CHECKING:
     from gdcore._model import Model
@@ -75,17 +76,14 @@ def evaluate(
 ) -> Any:
     """Return loss and metrics; see `gdcore.models.Sequential.evaluate`."""
     model._compiled()
-    X = check_X(X, model._width)
-    plan = model._plan_for(X.shape[1])
-    kind = model._loss_kind()
-    y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(np.float64))
-    if model._metrics:
-        for metric in resolve(model, plan.width):
-            metric.check(y, plan.width)
-    model._build_for(X)
+    data = checked(model, X, y, sample_weight)
+    model._build_for(data.X)
     model._store.ready()
-    values = evaluate_rows(model, Data(X, y, as_weights(weights)), metrics_of(model))
+    return as_asked(evaluate_rows(model, data, metrics_of(model)), return_dict)
+
+
+def as_asked(values: dict[str, float], return_dict: bool) -> Any:
+    """Return loss and metrics by name, or as a list, or the loss alone where there is no other."""
     if return_dict:
         return values
     found = list(values.values())
@@ -104,12 +102,12 @@ def evaluate_rows(model: Model, data: Data, judges: Sequence[Any]) -> dict[str, 
     if data.rows <= BLOCK or own.whole:
         seen = np.empty((data.rows, width), model.dtype)
         loss = network.evaluate(arguments, 0, data.rows, seen, True)
-        return {"loss": loss, **_judged(judges, data, seen)}
+        return {"loss": loss, **judged(judges, data, seen)}
     loss = network.evaluate(arguments, 0, data.rows, None, True)
     return {"loss": loss, **_by_blocks(model, network, arguments, judges, data)}
 
 
-def _judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
+def judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
     """Return the metrics of predictions that are all there."""
     assert data.y is not None
     y = data.y if data.chosen is None else data.y[data.chosen]
@@ -143,6 +141,18 @@ def _by_blocks(
     return {judge.name: s.result() for judge, s in zip(judges, streams, strict=True)}
 
 
+def epoch_logs(
+    model: Model, loss: float, judges: Sequence[Any], streams: Sequence[Any], val: Data | None
+) -> dict[str, float]:
+    """Return what an epoch brought, by name: loss, metrics, those of the validation data."""
+    logs = {"loss": loss}
+    logs.update({j.name: s.result() for j, s in zip(judges, streams, strict=True)})
+    if val is not None:
+        values = evaluate_rows(model, val, judges)
+        logs.update({f"val_{name}": value for name, value in values.items()})
+    return logs
+
+
 # ---- Gradients -----------------------------------------------------------------------------------
 
 
@@ -151,26 +161,22 @@ def value_and_grad(
 ) -> tuple[Any, list[Array]]:
     """Return loss and gradients; see `gdcore.models.Sequential.value_and_grad`."""
     model._compiled()
-    X = check_X(X, model._width)
-    plan = model._plan_for(X.shape[1])
-    kind = model._loss_kind()
-    y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(float))
-    model._build_for(X)
+    data = checked(model, X, y, sample_weight, metrics=False)
+    model._build_for(data.X)
+    assert data.y is not None
     params = model.params
-    data = Data(X, y, as_weights(weights))
-    own = functions_of(model, y, (len(X),), True)
+    own = functions_of(model, data.y, (data.rows,), True)
     grads = [np.empty_like(p) for p in params]
     key = (0, 0)
     if any(stage[0] == "dropout" for stage in model._stages()):
-        key = tuple(model._generator.integers(0, 1 << 64, 2, np.uint64).tolist())
+        key = draw_key(model)
     core = _core.Trainer(
         network_of(model, model._fused_loss()[1]),
-        given(model, params, data, objective_of(model, y, own), own),
+        given(model, params, data, objective_of(model, data.y, own), own),
         None,
         params,
         grads,
-        (len(X), 1, False, True, False, False, *key, 0),
+        (data.rows, 1, False, True, False, False, *key, 0),
     )
     numbers, ends, progress = np.empty((3, 1)), np.empty(1), np.zeros(5, np.int64)
     losses, norms, lrs = numbers

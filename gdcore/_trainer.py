@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gdcore import _core, _rate_state
 from gdcore._composed import Composed
 from gdcore._interrupts import held_interrupts
-from gdcore._native import at_steps, is_by_norm, is_told
+from gdcore._native import are_sound, at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
 
 if TYPE_CHECKING:
@@ -87,9 +87,8 @@ class Trainer:
         Rows of a batch.
     batches : int
         Batches of an epoch.
-    shuffle, skip, statistics : bool
-        Whether rows are drawn in a new order each epoch; whether batches that are not finite are
-        left out; whether statistics are noted.
+    shuffle, statistics : bool
+        Whether rows are drawn in a new order each epoch; whether statistics are noted.
     key : pair of int
         Of orders and dropout.
     threads : int
@@ -108,7 +107,6 @@ class Trainer:
         batches: int,
         *,
         shuffle: bool,
-        skip: bool,
         statistics: bool,
         key: Key,
         threads: int = 0,
@@ -119,6 +117,7 @@ class Trainer:
         self.params, self.buffers = model.params, model._buffers
         self.optimizer: Optimizer = optimizer
         self.stepped_here = isinstance(optimizer, Composed)
+        skip = innermost(optimizer).get_params().get("on_nonfinite") == "skip"
         self.batches, self.batch, self.epoch = batches, batch, epoch
         flat = np.empty(sum(p.size for p in self.params), model.dtype)
         self.grads, start = [], 0
@@ -227,7 +226,11 @@ class Trainer:
             momentum = _rate_state.momentum_of(lr)
             if momentum is not None and has_momentum:
                 rates[:, i, 1] = [float(momentum(int(step))) for step in at]
-        self._check(rates)
+        if not are_sound(optimizer, rates):
+            raise ValueError(
+                f"a schedule of {optimizer!r:.120} gave a rate or a momentum outside its"
+                " domain; finite rates >= 0 are accepted"
+            )
         return rates
 
     def _in_epochs(self, lr: Any, t: Any, steps: Any) -> tuple[Any, Any]:
@@ -238,17 +241,6 @@ class Trainer:
             epochs = steps // self.batches if self.epoch is None else 0 * steps + self.epoch
             return lr.schedule, epochs
         return lr, t
-
-    def _check(self, rates: Float64Array) -> None:
-        """Refuse what a step would refuse."""
-        lr, momentum = rates[..., 0], rates[..., 1]
-        momentum = momentum[~np.isnan(momentum)]
-        top = math.inf if "momentum" in self.optimizer._hypers else 1.0
-        if not (np.all((lr >= 0) & (lr < math.inf)) and np.all((momentum >= 0) & (momentum < top))):
-            raise ValueError(
-                f"a schedule of {self.optimizer!r:.120} gave a rate or a momentum outside its"
-                " domain; finite rates >= 0 are accepted"
-            )
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
@@ -383,6 +375,12 @@ def step_told(optimizer: Any, params: Any, grads: Sequence[Any], loss: float) ->
     better = -math.inf if plateaus[0].mode == "min" else math.inf
     optimizer.step(params, list(grads), loss=better)  # changes no rate
     inner._restore_told(told)
+
+
+def draw_key(model: Model) -> Key:
+    """Return the key of a fit, drawn from the model's generator."""
+    first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
+    return first, second
 
 
 def innermost(optimizer: Any) -> Any:
