@@ -1,6 +1,7 @@
 """What every test may use, and the promise that the installed package is the one under test."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ os.environ["PYTHONSAFEPATH"] = "1"
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# A shell that starts jobs in the background has them ignore Ctrl-C; here and in children it counts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import gdcore  # noqa: E402
 from gdcore import _core  # noqa: E402
