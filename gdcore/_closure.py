@@ -17,7 +17,8 @@ from gdcore import _core
 from gdcore._composed import Composed
 from gdcore._containers import Path, flat, paired, rebuilt, text_of
 from gdcore._flat import Layout, Vector
-from gdcore._optimizer import NONFINITE, Group, Optimizer, Setting
+from gdcore._optimizer import NONFINITE, Optimizer, Setting
+from gdcore._optimizer_group import Group
 
 
 class Binding(Optimizer):
@@ -25,9 +26,9 @@ class Binding(Optimizer):
 
     _id, _row = next((i, row) for i, row in enumerate(_core.OPTIMIZERS) if row["name"] == "sgd")
     _hypers = {hyper["name"]: hyper for hyper in _row["hypers"]}  # noqa: RUF012
+    numbers: list[int] | None = None
 
     def __init__(self, groups: Sequence[Group]) -> None:
-        self.numbers: list[int] | None = None
         super().__init__(lr=0.0, groups=[{"params": group["params"]} for group in groups])
 
     def _core_group(self, settings: Mapping[str, Any], *more: Any) -> tuple[Any, ...]:

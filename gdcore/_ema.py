@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gdcore._composed import Composed, check_arrays, fresh
 from gdcore._containers import copy_into, flat, rebuilt
-from gdcore._optimizer import Group, Optimizer, Setting
+from gdcore._optimizer import Optimizer, Setting
+from gdcore._optimizer_group import Group
 
 BLOCK = 65536  # elements averaged at a time, in the cache: 10^7 float32 take 17 ms, at once 49
 

@@ -21,10 +21,10 @@ from gdcore._data import check_weights, check_X, check_y
 from gdcore._explain_table import explanation_html, explanation_text
 from gdcore._names import did_you_mean
 from gdcore._native import is_told
-from gdcore._rate_state import momentum_of
+from gdcore._rate_state import counts_epochs, momentum_of
 from gdcore._run import value_and_grad
 from gdcore._trainer import searches_line, step_told
-from gdcore.schedules import Schedule, per_epoch
+from gdcore.schedules import Schedule
 from gdcore.schedules._base import Float64Array, Momentum
 
 if TYPE_CHECKING:
@@ -506,13 +506,13 @@ def _again(
 def _settle_rates(optimizer: Any, model: Model) -> None:
     """Put in place of rates that fit alone tells how things stand what they are now."""
     state = model._fit_state
-    epoch = 0 if state is None else int(state.place[0])
+    epoch = 0 if state is None else state.initial_epoch + int(state.place[0])
     told = optimizer._told()
     for number, lr in enumerate(optimizer._lrs()):
         now: Any = None
         if is_told(lr):
             now = told[number].lr
-        elif isinstance(lr, per_epoch) and lr.steps_per_epoch is None:
+        elif counts_epochs(lr):
             now = _AtEpoch(lr.schedule, epoch)
         if now is None:
             continue

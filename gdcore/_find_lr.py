@@ -320,8 +320,8 @@ class _ModelSweep:
         self.steps, self.weight, self.failed = steps, weight, False
         chosen = FitSettings(**settings)
         moving = _copy(model, seed)
-        moving._set_lr(rates)
         assert moving.optimizer is not None
+        moving.optimizer.lr = rates
         moving.optimizer.set_params(on_nonfinite="ignore")
         data = prepare(moving, X, y, chosen)
         moving._begin(seed)

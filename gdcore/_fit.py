@@ -93,6 +93,7 @@ class Fit:
             statistics=True,
             key=self.key,
             threads=settings.threads,
+            epoch=settings.initial_epoch,
         )
         fresh = state is None or model.history is None
         self.history = History(model._param_names, unit_names(model)) if fresh else model.history
@@ -198,6 +199,7 @@ class Fit:
             self.streams = [judge.stream() for judge in self.judges]
         if self.callbacks is not None:
             self.callbacks.on_epoch_begin(epoch + self.settings.initial_epoch)
+            self.model._check_compiled()  # a callback may have frozen a layer, which compile takes
         if epoch or self.trainer.place[1]:
             self.order = self.settings.order_of(epoch, self.rows)
         while self.pending is None:

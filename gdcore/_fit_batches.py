@@ -16,7 +16,7 @@ from gdcore._fit_settings import FitSettings
 from gdcore._interrupts import held_interrupts
 from gdcore._networks import Data, check_scalar, functions_of, objective_of
 from gdcore._run import as_asked, epoch_logs, judged, metrics_of
-from gdcore._trainer import Key, Outcome, Reason, Trainer, draw_key
+from gdcore._trainer import Key, Outcome, Reason, Trainer, draw_key, innermost
 from gdcore.history import History
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Steps:
             statistics=self.statistics,
             key=self.key,
             epoch=self.epoch,
+            lasts=True,
         )
         trainer.place = (0, 0, self.count, 0.0, 0.0, self.lowest, 0)
         self.trainer = trainer
@@ -146,11 +147,12 @@ class BatchFit:
         """Run an epoch; False where something ended the fit before its last batch."""
         number = self.epoch + self.settings.initial_epoch
         streams = [judge.stream() for judge in self.judges]
+        innermost(self.model.optimizer)._epoch = self.steps.epoch = number
         if self.callbacks is not None:
             self.callbacks.on_epoch_begin(number)
+            self.model._check_compiled()
         self.total = self.weight = 0.0
         lr, self.batch = math.nan, 0
-        self.steps.epoch = self.epoch
         while self.batches is None or self.batch < self.batches:
             item = self._next()
             if item is None and self.batch == 0:

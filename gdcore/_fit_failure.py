@@ -42,7 +42,7 @@ def _course(history: Any) -> str:
 
 def _restored(fit: Any) -> str:
     """Return which weights stand in the model now."""
-    if fit.trainer.epoch is not None:
+    if fit.trainer.lasts:
         return "before this batch"
     if fit.trainer.core.shadowed():
         return "of the step at which the loss left ten times its lowest value"

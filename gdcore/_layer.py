@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gdcore import activations, initializers
 from gdcore._build import Plan, Store
+from gdcore._names import did_you_mean
 from gdcore._settings import finite_number
 
 T = TypeVar("T")
@@ -37,6 +38,15 @@ _ELSEWHERE = {
     "seed": "the seed is fit's: model.fit(X, y, seed=...)",
     "shape": "here it is width: gd.Input(20)",
     "trainable": "an optimizer's groups freeze it: groups=[{'params': positions, 'frozen': True}]",
+}
+# Attributes that are set elsewhere, and where the same thing is done here.
+_SET = {
+    "kernel": "here it is W",
+    "weights": "here they are W and b, or model.set_weights(list)",
+    "bias": "here it is b",
+    "learning_rate": "here it is lr_scale of Dense, a factor of the optimizer's rate",
+    "trainable": "only Dense has it; for others an optimizer's groups freeze parameters:"
+    " groups=[{'params': positions, 'frozen': True}]",
 }
 
 
@@ -205,6 +215,13 @@ class Layer:
 
     def _real(self, name: str, value: Any, holds: Callable[[float], bool], text: str) -> float:
         return finite_number(value, holds, self._message(name, value, text))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            known = [*self._accepted, *(n for n in ("W", "b") if hasattr(type(self), n))]
+            hint = f"; {_SET[name]}" if name in _SET else did_you_mean(name, known)
+            raise AttributeError(f"{self._title()} has no {name} to set{hint}")
+        super().__setattr__(name, value)
 
     # ---- In a model ------------------------------------------------------------------------------
 

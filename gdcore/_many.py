@@ -194,7 +194,8 @@ def fit_many(
         Of all seeds: that of a key depends on this and on its place. None: at random.
     **fit_arguments
         Arguments of ``model.fit``, the same for all: ``epochs``, ``batch_size``, ``callbacks``, ...
-        `verbose` is 0 by default. Callbacks serve one fit after another.
+        `verbose` is 0 by default. Callbacks serve one fit after another. The optimizer's settings
+        are those that compile was given, not what was set on ``model.optimizer`` since.
 
     Returns
     -------
@@ -409,6 +410,7 @@ class _Job:
         """Enter what the run brought."""
         running = self.running
         outcome = running.trainer.outcome()
+        running.trainer.tell_epoch()
         try:
             running.enter()
             running._end(outcome)

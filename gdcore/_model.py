@@ -24,7 +24,7 @@ from gdcore._last_layer import (
     outputs_of,
 )
 from gdcore._layer import Layer
-from gdcore._model_optimizer import asked_for, grouped, set_rate, settings_of
+from gdcore._model_optimizer import asked_for, grouped, settings_of
 from gdcore._optimizer import Optimizer
 from gdcore._stack import Stack, refuse_unknown
 from gdcore._summary import summary_html, summary_text
@@ -36,6 +36,14 @@ _ELSEWHERE = {
     "learning_rate": "the rate is the optimizer's: gd.Adam(1e-3)",
     "lr": "the rate is the optimizer's: gd.Adam(1e-3)",
     "weighted_metrics": "metrics= takes weights where fit and evaluate are given some",
+}
+# Attributes that a model has elsewhere, or not to be set, and where the same thing is done here.
+_SET = {
+    "trainable": "layers are frozen one by one, model.layers[0].trainable = False, before compile",
+    "learning_rate": "the rate is the optimizer's: model.optimizer.lr = 0.01",
+    "lr": "the rate is the optimizer's: model.optimizer.lr = 0.01",
+    "layers": "model.add puts one behind the others, before the model is built",
+    **dict.fromkeys(("optimizer", "loss", "metrics"), "model.compile chooses it"),
 }
 
 
@@ -83,14 +91,23 @@ class Model(Stack):
         super().set_weights(weights)
         self._outside_at = None if self._optimizer is None else self._optimizer.t
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Mark the model as in the middle of a fit; refuse where it is."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SET:
+            raise AttributeError(f"{name} of a model cannot be set: {_SET[name]}")
+        super().__setattr__(name, value)
+
+    def _refuse_busy(self) -> None:
+        """Refuse what would change the settings of a fit under way."""
         if self._busy:
             raise RuntimeError(
                 "this model is in the middle of a fit (another thread, or its own callback); one"
                 " fit at a time is accepted: model.clone() gives a model of its own"
             )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Mark the model as in the middle of a fit; refuse where it is."""
+        self._refuse_busy()
         self._busy = True
         try:
             yield
@@ -217,6 +234,7 @@ class Model(Stack):
         Adam(lr=0.001)
         """
         refuse_unknown("compile", unknown, "optimizer, loss, metrics", _ELSEWHERE)
+        self._refuse_busy()
         settings, chosen = settings_of(optimizer), as_loss(loss)
         judges = _metrics_of(metrics)
         head = head_of(chosen, self._layers)
@@ -265,19 +283,13 @@ class Model(Stack):
         assert self._settings is not None
         return grouped(self._settings, self._wishes)
 
-    def _set_lr(self, lr: Any) -> None:
-        """Give the live optimizer another rate; layers with ``lr_scale`` follow."""
-        self._compiled()
-        assert self._optimizer is not None
-        assert self._settings is not None
-        set_rate(self._optimizer, self._settings, self._wishes, lr)
-
     # ---- Copies, and how a model is shown --------------------------------------------------------
 
     def clone(self, seed: int | np.random.Generator | None = None) -> Self:
         """Return a model of the same layers and compile settings, with weights of its own.
 
-        Its weights are not drawn yet, its optimizer has done no step. Where this model knows its
+        Its weights are not drawn yet. Its optimizer has done no step and has the settings that
+        compile was given, not what was set on ``model.optimizer`` since. Where this model knows its
         input width and type, the clone has them too.
 
         Parameters

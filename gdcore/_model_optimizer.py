@@ -12,6 +12,7 @@ from gdcore._ema import EMA
 from gdcore._layer import Layer
 from gdcore._names import did_you_mean
 from gdcore._optimizer import Optimizer
+from gdcore._rate_state import scaled
 from gdcore.layers import Dense
 
 _NO_RULE = ("EMA", "Group", "Optimizer", "clip_by_global_norm")
@@ -51,15 +52,6 @@ def _named(name: str) -> Optimizer:
         )
     made: Optimizer = getattr(optimizers, _BY_NAME[lowered])()
     return made
-
-
-def _scaled(lr: Any, factor: float) -> Any:
-    """Return a rate times a factor."""
-    if not callable(lr):
-        return lr * factor
-    from gdcore._scaled import scaled  # with the schedules, which take 14 ms to import
-
-    return scaled(lr, factor)
 
 
 # ---- Groups --------------------------------------------------------------------------------------
@@ -151,7 +143,10 @@ def _merged(
                 f"a layer has lr_scale={wish['scale']!r}, but {title} has one step length for all"
                 " parameters; accepted there is 1.0"
             )
-        asked["lr"] = _scaled(group.get("lr", settings._settings["lr"]), wish["scale"])
+        if "lr" in group:
+            asked["lr"] = scaled(group["lr"], wish["scale"])
+        else:
+            asked["lr_scale"] = group.get("lr_scale", 1.0) * wish["scale"]
     if "constraint" in wish:
         if "constraint" not in known:
             raise ValueError(
@@ -165,17 +160,3 @@ def _merged(
             )
         asked["constraint"] = wish["constraint"]
     return asked
-
-
-def set_rate(
-    live: Optimizer, settings: Optimizer, wishes: Sequence[dict[str, Any]], lr: Any
-) -> None:
-    """Give a live optimizer another rate; layers with ``lr_scale`` follow, times theirs."""
-    live.lr = lr
-    while isinstance(settings, EMA):
-        settings = settings.optimizer
-    own = _own_groups(settings, len(wishes))
-    for group in live.groups:
-        position = group["params"][0]
-        if "scale" in wishes[position] and "lr" not in own[position]:
-            group["lr"] = _scaled(lr, wishes[position]["scale"])

@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
 from gdcore import _core, _rate_state
 from gdcore._containers import copy_into
+from gdcore._optimizer_group import Group
 
 T = TypeVar("T")
 
@@ -60,11 +61,17 @@ OTHER_NAMES = {
 
 def unknown_name(owner: str, name: str, known: Sequence[str]) -> TypeError:
     """Return the error for a keyword that does not exist; it names ours."""
+    return TypeError(
+        f"{owner}: unknown argument {name}=; accepted: {', '.join(known)}{_ours(name, known)}"
+    )
+
+
+def _ours(name: str, known: Sequence[str]) -> str:
+    """Return a hint at our name for a setting, "" where there is none."""
     ours = OTHER_NAMES.get(name)
     if ours is None or (ours not in known and "(" not in ours):
         ours = next(iter(difflib.get_close_matches(name, known, n=1)), None)
-    hint = f"; here it is {ours}" if ours else ""
-    return TypeError(f"{owner}: unknown argument {name}=; accepted: {', '.join(known)}{hint}")
+    return f"; here it is {ours}" if ours else ""
 
 
 def as_number(owner: str, name: str, value: object) -> float:
@@ -85,57 +92,6 @@ class Projection:
     def _spec(self) -> tuple[int, float, float]:
         """Return (kind, low, high), as the core takes them."""
         raise NotImplementedError
-
-
-class Group(MutableMapping[str, Any]):
-    """Settings of some of the parameters, live: what is assigned holds from the next step on.
-
-    Reads fall back on the optimizer's own settings; ``"params"`` (keys or positions) is fixed.
-    """
-
-    def __init__(self, owner: Optimizer, settings: Mapping[str, Any]) -> None:
-        self._owner = owner
-        self._own: dict[str, Any] = dict(settings)
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._own:
-            return self._own[name]
-        if name == "frozen":
-            return False
-        if name in self._owner._group_names():
-            return self._owner._settings[name]
-        raise KeyError(name)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == "params":
-            raise ValueError("a group's params are fixed; make a new optimizer for other groups")
-        self._replace({**self._own, name: value})
-
-    def __delitem__(self, name: str) -> None:
-        if name == "params":
-            raise ValueError("a group's params are fixed; make a new optimizer for other groups")
-        if name not in self._own:
-            raise KeyError(name)
-        self._replace({key: value for key, value in self._own.items() if key != name})
-
-    def _replace(self, settings: Mapping[str, Any]) -> None:
-        """Take other settings; where they are refused the old ones stay."""
-        before = self._own
-        self._own = self._owner._check_group(settings)
-        try:
-            self._owner._sync()
-        except BaseException:
-            self._own = before
-            raise
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(["params", "frozen", *self._owner._group_names()])
-
-    def __len__(self) -> int:
-        return 2 + len(self._owner._group_names())
-
-    def __repr__(self) -> str:
-        return repr(self._own)
 
 
 class Setting(Generic[T]):
@@ -165,6 +121,7 @@ class Optimizer(_core.Optimizer):
     _row: ClassVar[Mapping[str, Any]]
     _id: ClassVar[int]
     _hypers: ClassVar[dict[str, Mapping[str, Any]]]
+    _epoch = 0  # of a fit, for rates that count epochs
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not hasattr(self, "_hypers"):
@@ -185,6 +142,15 @@ class Optimizer(_core.Optimizer):
         self._groups = self._make_groups(self._settings["groups"])
         self._row_names: list[tuple[str, ...]] | None = None
         self._sync()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            known = self._names()
+            raise AttributeError(
+                f"{self._title()} has no setting {name}; accepted: {', '.join(known)}"
+                f"{_ours(name, known)}"
+            )
+        super().__setattr__(name, value)
 
     @classmethod
     def _title(cls) -> str:
@@ -230,7 +196,7 @@ class Optimizer(_core.Optimizer):
             raise ValueError(f"{cls._title()}: {name} is {value!r}; accepted: {WORDS[name]}")
         if name in LIMITS:
             return None if value is None else cls._limit(name, value)
-        if name == "l1":
+        if name in ("l1", "lr_scale"):
             return cls._strength(name, value)
         if name == "constraint":
             return cls._constraint(value)
@@ -261,6 +227,8 @@ class Optimizer(_core.Optimizer):
                 " and settings is accepted"
             )
         known = ["params", "frozen", *self._group_names()]
+        if "lr" in known:
+            known.insert(known.index("lr") + 1, "lr_scale")
         clean: dict[str, Any] = {}
         for name, value in group.items():
             if name not in known:
@@ -268,7 +236,22 @@ class Optimizer(_core.Optimizer):
             clean[name] = self._clean(name, value)
         if isinstance(clean["params"], str | int):
             clean["params"] = [clean["params"]]
+        if "lr_scale" in clean:
+            self._check_scale(clean)
         return clean
+
+    def _check_scale(self, group: Mapping[str, Any]) -> None:
+        """Refuse a factor of the rate beside a rate, or where the rate is only a limit."""
+        if "lr" in group:
+            raise ValueError(
+                f"{self._title()}: a group has lr and lr_scale, a factor of the optimizer's lr; one"
+                " of them is accepted"
+            )
+        if self._row["needs"] == "loss":
+            raise ValueError(
+                f"{self._title()}: lr_scale is {group['lr_scale']!r}, but the step's length follows"
+                " from the loss, lr is its limit; accepted is lr"
+            )
 
     @classmethod
     def _limit(cls, name: str, value: Any) -> float:
@@ -282,7 +265,7 @@ class Optimizer(_core.Optimizer):
 
     @classmethod
     def _strength(cls, name: str, value: Any) -> float:
-        """Return the strength of a penalty as a float."""
+        """Return the strength of a penalty, or a factor, as a float."""
         strength = as_number(cls._title(), name, value)
         if not 0 <= strength < math.inf:
             raise ValueError(
@@ -403,9 +386,12 @@ class Optimizer(_core.Optimizer):
     def lr(self) -> float:
         """The learning rate of the next step; setting it replaces a schedule.
 
-        With `by_gradient` and `plateau`, which wait for the step to tell, it is the last rate used.
+        With `by_gradient` and `plateau`, which wait for the step to tell, it is the last rate used;
+        with `per_epoch` that of the epoch where the last fit stands.
         """
         lr, told = self._settings["lr"], self._told()[0]
+        if _rate_state.counts_epochs(lr):
+            return float(lr.schedule(self._epoch))
         if told is not None:
             return float(told if isinstance(told, float) else told.lr)
         return float(lr(self.t)) if callable(lr) else float(lr)

@@ -20,6 +20,7 @@ from gdcore._composed import Composed
 from gdcore._interrupts import held_interrupts
 from gdcore._native import are_sound, at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
+from gdcore._rate_state import counts_epochs
 
 if TYPE_CHECKING:
     from gdcore._model import Model
@@ -93,8 +94,10 @@ class Trainer:
         Of orders and dropout.
     threads : int
         0: as many as gdcore may use.
-    epoch : int, optional
-        The epoch of all batches, where these come one by one; else it follows from their number.
+    epoch : int
+        Number of the first epoch, for rates that count them.
+    lasts : bool
+        Whether it lasts for all batches, which come one by one.
     """
 
     def __init__(
@@ -110,7 +113,8 @@ class Trainer:
         statistics: bool,
         key: Key,
         threads: int = 0,
-        epoch: int | None = None,
+        epoch: int = 0,
+        lasts: bool = False,
     ) -> None:
         optimizer = model.optimizer
         assert optimizer is not None
@@ -118,7 +122,7 @@ class Trainer:
         self.optimizer: Optimizer = optimizer
         self.stepped_here = isinstance(optimizer, Composed)
         skip = innermost(optimizer).get_params().get("on_nonfinite") == "skip"
-        self.batches, self.batch, self.epoch = batches, batch, epoch
+        self.batches, self.batch, self.first_epoch, self.lasts = batches, batch, epoch, lasts
         flat = np.empty(sum(p.size for p in self.params), model.dtype)
         self.grads, start = [], 0
         for p in self.params:
@@ -137,6 +141,15 @@ class Trainer:
         self.notes = np.empty((0, self.width)), _NO_STEPS
         # The core reads the parameters' memory; whoever resizes one is refused by NumPy meanwhile.
         self.progress = np.zeros(5, np.int64)
+        self.tell_epoch()
+
+    def tell_epoch(self) -> None:
+        """Tell the optimizer the epoch of the next batch."""
+        innermost(self.optimizer)._epoch = int(self.epochs_at(self.place[2]))
+
+    def epochs_at(self, steps: Any) -> Any:
+        """Return the numbers of the epochs that these batches are of."""
+        return self.first_epoch + (0 * steps if self.lasts else steps // self.batches)
 
     @property
     def place(self) -> Place:
@@ -146,6 +159,7 @@ class Trainer:
     @place.setter
     def place(self, place: Place) -> None:
         self.core.move(place)
+        self.tell_epoch()
 
     def prepare(
         self, count: int, order: Any = None, deadline: float = math.inf, seen: Any = None
@@ -200,10 +214,13 @@ class Trainer:
             Or what a signal raised; `outcome` then says what was done.
         """
         self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
-        if self.stepped_here:
-            return self._step_here(order, seen)
-        self.core.run(*self.prepare(count, order, deadline, seen))
-        return self.outcome()
+        try:
+            if self.stepped_here:
+                return self._step_here(order, seen)
+            self.core.run(*self.prepare(count, order, deadline, seen))
+            return self.outcome()
+        finally:
+            self.tell_epoch()
 
     # ---- Rates -----------------------------------------------------------------------------------
 
@@ -235,12 +252,7 @@ class Trainer:
 
     def _in_epochs(self, lr: Any, t: Any, steps: Any) -> tuple[Any, Any]:
         """Return a rate and what it is asked at: steps, or epochs where it counts these."""
-        from gdcore.schedules import per_epoch
-
-        if isinstance(lr, per_epoch) and lr.steps_per_epoch is None:
-            epochs = steps // self.batches if self.epoch is None else 0 * steps + self.epoch
-            return lr.schedule, epochs
-        return lr, t
+        return (lr.schedule, self.epochs_at(steps)) if counts_epochs(lr) else (lr, t)
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
@@ -302,8 +314,7 @@ class Trainer:
             self.results[0][2, 0] = optimizer.lr
             self._search(place, order, loss)
             return
-        epoch = place[2] // self.batches if self.epoch is None else self.epoch
-        with rates_of_epoch(innermost(optimizer), epoch):
+        with rates_of_epoch(innermost(optimizer), self.epochs_at(place[2])):
             self.results[0][2, 0] = optimizer.lr
             step_told(optimizer, self.params, self.grads, loss)
 
@@ -342,18 +353,16 @@ class Trainer:
 @contextmanager
 def rates_of_epoch(optimizer: Any, epoch: int) -> Iterator[None]:
     """Give an optimizer the rates of an epoch where they count these."""
-    from gdcore.schedules import per_epoch
-
     waiting = [
         (settings, settings["lr"])
         for settings in (optimizer._settings, *(group._own for group in optimizer.groups))
-        if isinstance(settings.get("lr"), per_epoch) and settings["lr"].steps_per_epoch is None
+        if counts_epochs(settings.get("lr"))
     ]
     if not waiting:
         yield
         return
     for settings, lr in waiting:
-        settings["lr"] = float(lr.schedule(epoch)) if callable(lr.schedule) else lr.schedule
+        settings["lr"] = float(lr.schedule(epoch))
     optimizer._sync()
     try:
         yield

@@ -353,10 +353,7 @@ class LearningRateScheduler(Configured):
             raise TypeError(message)
         if not 0 <= float(rate) < math.inf:
             raise ValueError(message)
-        if hasattr(self.model, "_set_lr"):
-            self.model._set_lr(float(rate))  # layers with lr_scale follow
-        else:
-            optimizer.lr = float(rate)
+        optimizer.lr = float(rate)
         self._put(epoch=epoch)
 
 

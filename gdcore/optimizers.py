@@ -14,7 +14,8 @@ from typing import Any
 
 from gdcore import _core
 from gdcore._names import no_attribute
-from gdcore._optimizer import COMMON, DIALECTS, Group, Optimizer, Setting
+from gdcore._optimizer import COMMON, DIALECTS, Optimizer, Setting
+from gdcore._optimizer_group import Group
 
 DOMAINS = {
     "finite": "finite",
@@ -45,7 +46,8 @@ constraint : gdcore.constraints.Constraint, optional
 on_nonfinite : {'ignore', 'raise', 'skip'}, default 'ignore'
     What a step does where a gradient holds a NaN or an infinity.
 groups : list of dict, optional
-    Settings for some parameters: ``{"params": keys or positions, "lr": ..., "frozen": ...}``.
+    Settings for some parameters: ``{"params": keys or positions, "lr": ..., "frozen": ...}``; in
+    place of "lr" may stand "lr_scale", a factor of the optimizer's rate.
 """
 
 

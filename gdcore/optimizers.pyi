@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal, SupportsFloat
 from gdcore._armijo import Armijo as Armijo
 from gdcore._ema import EMA as EMA
 from gdcore._lbfgs import LBFGS as LBFGS
-from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
+from gdcore._optimizer_group import Group as Group
 from gdcore.constraints import Constraint
 
 __all__ = [

@@ -32,4 +32,9 @@ def small(*, dtype=None, **settings):
 
 
 def groups_of(optimizer):
-    return [dict(group._own) for group in optimizer.groups]
+    """Settings of the groups as a step takes them: rates for factors of rates."""
+    names = {"lr_scale": "lr"}
+    return [
+        {names.get(name, name): group[names.get(name, name)] for name in group._own}
+        for group in optimizer.groups
+    ]

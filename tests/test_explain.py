@@ -268,7 +268,7 @@ OPTIMIZERS = [
 )
 def test_the_update_is_that_of_the_next_step(optimizer, fitted):
     X, y = spirals()
-    scale = 1.0 if isinstance(optimizer, gd.LBFGS | gd.Armijo) else 0.5
+    scale = 1.0 if isinstance(optimizer, gd.LBFGS | gd.Armijo | gd.PolyakSGD) else 0.5
     resumed = fitted and "per_epoch" in repr(optimizer)  # goes on in the epoch that comes
     layers = [gd.Input(3), Dense(4, "tanh", lr_scale=scale), Dropout(0.0 if resumed else 0.2)]
     model = gd.Sequential([*layers, Dense(3), Dense(2, kernel_regularizer="l2")])

@@ -51,7 +51,7 @@ def test_losses_of_a_model_are_those_of_a_fit_with_these_rates(optimizer):
     model = network(*layers, optimizer=optimizer)
     found = gd.find_lr(model, X, y, start=1e-3, stop=0.1, steps=11, batch_size=16, seed=4)
     twin = model.clone()
-    twin._set_lr(gd.schedules.exponential(1e-3, 100.0, 10))
+    twin.optimizer.lr = gd.schedules.exponential(1e-3, 100.0, 10)
     history = twin.fit(X, y, batch_size=16, epochs=3, seed=4, verbose=0)  # 4 batches an epoch
     np.testing.assert_array_equal(found.losses, history.batch_losses[:11])
 
@@ -157,7 +157,7 @@ def test_a_suggestion_is_one_to_train_with():
         found = gd.find_lr(model, X, y, seed=0)
         for rule, rate in found.suggestions.items():
             trained = model.clone()
-            trained._set_lr(rate)
+            trained.optimizer.lr = rate
             h = trained.fit(X, y, epochs=10, seed=0, verbose=0)
             assert h.history["loss"][-1] < 0.7 * found.baseline.mean(), (optimizer, rule)
 

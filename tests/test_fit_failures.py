@@ -285,6 +285,29 @@ def test_a_model_that_was_changed_since_compile():
     refused(model, lambda m: m.fit(X, Y), ValueError, "trainable or lr_scale.*compile again")
 
 
+@pytest.mark.parametrize("data", [(X, Y), ([(X, Y)],)], ids=["arrays", "batches"])
+def test_a_callback_that_changes_what_compile_takes(data):
+    model = gd.Sequential([gd.Input(3), gd.Dense(2)])
+    model.compile("sgd", "mse")
+
+    def freeze(epoch, logs):
+        model.layers[0].trainable = False
+
+    note = gd.LambdaCallback(on_epoch_end=freeze)
+    with pytest.raises(ValueError, match="trainable or lr_scale of a layer was changed"):
+        model.fit(*data, epochs=3, verbose=0, callbacks=[note])
+    assert model.history.epoch == [0]
+
+
+def test_a_callback_that_compiles():
+    model = gd.Sequential([gd.Input(3), gd.Dense(2)])
+    model.compile("sgd", "mse")
+    again = gd.LambdaCallback(on_epoch_end=lambda epoch, logs: model.compile("adam", "mae"))
+    with pytest.raises(RuntimeError, match="in the middle of a fit"):
+        model.fit(X, Y, epochs=3, verbose=0, callbacks=[again])
+    assert model.loss == gd.losses.mse
+
+
 @pytest.mark.parametrize("call", [*CALLS, "predict"])
 def test_bad_data_do_not_build_a_model(call):
     model = gd.Sequential([gd.Dense(2)])

@@ -180,6 +180,34 @@ def test_schedules_of_epochs():
     np.testing.assert_array_equal(h.batch_losses, losses)
 
 
+@pytest.mark.parametrize("wrap", [lambda o: o, gd.EMA], ids=["native", "EMA"])
+@pytest.mark.parametrize("source", ["arrays", "batches"])
+def test_schedules_of_epochs_go_by_their_numbers(wrap, source):
+    """As batch_order and LearningRateScheduler do; callbacks may read the rate that comes."""
+    model, seen = net(wrap(gd.SGD(S.per_epoch(S.exponential(0.1, 0.5))))), []
+    note = gd.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append((epoch, model.optimizer.lr)),
+        on_train_batch_begin=lambda batch, logs: seen.append((batch, model.optimizer.lr)),
+    )
+    data = (X, Y) if source == "arrays" else ([(X[:30], Y[:30]), (X[30:60], Y[30:60])],)
+    settings = {"batch_size": -(-len(X) // 2)} if source == "arrays" else {}
+    h = train(model, *data, epochs=4, initial_epoch=2, callbacks=[note], **settings)
+    assert h.lrs == [0.025, 0.0125]
+    assert seen == [(n, 0.025) for n in (2, 0, 1)] + [(n, 0.0125) for n in (3, 0, 1)]
+    h = train(model, *data, epochs=2, **settings)
+    assert h.lrs == [0.1, 0.05]
+
+
+def test_a_layer_s_rate_follows_the_optimizer_s():
+    make = lambda **fixed: net(gd.SGD(0.1), layers=[gd.Dense(4, "tanh", **fixed), gd.Dense(2)])  # noqa: E731
+    model, twin = make(lr_scale=0.5), make()
+    model.optimizer.lr = 0.02
+    twin.compile(gd.SGD(0.02, groups=[{"params": [0, 1], "lr": 0.01}]), "mse")
+    for each in (model, twin):
+        train(each, X, Y, epochs=2)
+    assert bits(model) == bits(twin)
+
+
 @pytest.mark.parametrize("validated", [False, True])
 def test_a_plateau_is_told_the_loss_of_epochs(validated):
     rate = S.plateau(0.5, patience=0, factor=0.5, threshold=0.05)

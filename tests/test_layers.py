@@ -175,6 +175,23 @@ def test_settings_are_fixed_but_for_two():
     assert (layer.trainable, layer.lr_scale) == (False, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("layer", "name", "message"),
+    [
+        (Dense(2), "trainabel", "Dense has no trainabel to set; did you mean 'trainable'"),
+        (Dense(2), "kernel", "here it is W"),
+        (Dense(2), "bias", "here it is b"),
+        (Dense(2), "learning_rate", "here it is lr_scale"),
+        (layers.BatchNorm(), "trainable", "only Dense has it; for others an optimizer's groups"),
+        (layers.Residual([Dense(2)]), "trainable", "only Dense has it"),
+    ],
+)
+def test_an_attribute_that_does_not_exist_is_not_set(layer, name, message):
+    with pytest.raises(AttributeError, match=message):
+        setattr(layer, name, False)
+    assert not hasattr(layer, name)
+
+
 def test_an_unknown_name_of_the_module():
     with pytest.raises(AttributeError, match="did you mean 'Dense'"):
         layers.Dence  # noqa: B018

@@ -428,10 +428,35 @@ def test_told_rates_times_a_factor():
 def test_a_rate_that_is_set_reaches_the_scaled_layers():
     model = Sequential([Dense(2, lr_scale=0.5), Dense(2, trainable=False), Dense(2)])
     model.compile(gd.EMA(gd.SGD(0.5, groups=[{"params": [5], "lr": 1.0}])), "mse")
-    model._set_lr(0.25)
+    model.optimizer.lr = 0.25
     assert model.optimizer.lr == 0.25
     assert groups_of(model.optimizer) == [
         {"params": [0, 1], "lr": 0.125},
         {"params": [2, 3], "frozen": True},
         {"params": [5], "lr": 1.0},
     ]
+    model.optimizer.set_params(lr=gd.schedules.exponential(1.0, 0.5))
+    assert model.optimizer.groups[0]["lr"](2) == 0.125
+    assert model.optimizer.groups[0]["lr"] is model.optimizer.groups[0]["lr"]
+
+
+def test_a_layer_s_rate_and_a_limit_of_the_rate():
+    model = Sequential([Dense(2, lr_scale=0.5), Dense(2)])
+    with pytest.raises(ValueError, match=r"PolyakSGD: lr_scale is 0\.5, but the step's length"):
+        model.compile(gd.PolyakSGD(1.0), "mse")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("trainable", r"model.layers\[0\].trainable = False, before compile"),
+        ("learning_rate", r"model.optimizer.lr = 0.01"),
+        ("optimizer", "model.compile chooses it"),
+        ("loss", "model.compile chooses it"),
+        ("layers", "model.add"),
+    ],
+)
+def test_attributes_of_a_model_that_are_chosen_elsewhere(name, message):
+    model = small()
+    with pytest.raises(AttributeError, match=f"{name} of a model cannot be set: .*{message}"):
+        setattr(model, name, False)

@@ -34,7 +34,8 @@ def test_clone_has_layers_and_settings_but_weights_of_its_own():
     assert [layer.name for layer in other._parts()] == [layer.name for layer in model._parts()]
     assert (other.built, other.history, other.optimizer.t) == (False, None, 0)
     assert other.optimizer.lr == 0.5
-    assert groups_of(other.optimizer) == groups_of(model.optimizer) != []
+    assert groups_of(other.optimizer) == [{"params": [0, 1], "lr": 0.25}]
+    assert groups_of(model.optimizer) == [{"params": [0, 1], "lr": 0.05}]
     assert (other.loss, other.metrics) == (model.loss, model.metrics)
     assert other._fused_loss() == model._fused_loss()
     other._check_compiled()

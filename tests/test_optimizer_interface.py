@@ -140,6 +140,42 @@ def test_settings_that_are_refused_change_nothing(settings, kind, message):
     np.testing.assert_array_equal(p, stepped(gd.Adam(0.5, (0.5, 0.6)), np.ones(2), [np.ones(2)])[0])
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "name", "message"),
+    [
+        (gd.SGD(0.1), "learning_rate", "SGD has no setting learning_rate; .*here it is lr"),
+        (gd.SGD(0.1), "momentun", "here it is momentum"),
+        (gd.Adam(0.1), "momentum", "Adam has no setting momentum; accepted: lr, betas"),
+        (gd.EMA(gd.SGD(0.1)), "momentum", "EMA has no setting momentum; accepted: optimizer"),
+        (gd.LBFGS(), "learning_rate", "here it is lr"),
+    ],
+)
+def test_an_attribute_that_is_no_setting_is_not_set(optimizer, name, message):
+    with pytest.raises(AttributeError, match=message):
+        setattr(optimizer, name, 0.5)
+    assert not hasattr(optimizer, name)
+
+
+def test_a_factor_of_the_rate_in_a_group():
+    opt = gd.SGD(0.5, groups=[{"params": [0], "lr_scale": 0.5}])
+    assert opt.groups[0]["lr"] == 0.25
+    opt.lr = 0.1
+    assert opt.groups[0]["lr"] == 0.05
+    p = [np.ones(2), np.ones(2)]
+    opt.step(p, [np.ones(2), np.ones(2)])
+    np.testing.assert_allclose([p[0][0], p[1][0]], [0.95, 0.9])
+    assert pickle.loads(pickle.dumps(opt)) == opt == type(opt)(**opt.get_params())
+    opt.groups[0]["lr"] = 0.3
+    opt.lr = 0.2
+    assert repr(opt) == "SGD(lr=0.2, groups=[{'params': [0], 'lr': 0.3}])"
+    opt.groups[0]["lr_scale"] = 2
+    assert opt.groups[0]["lr"] == 0.4
+    with pytest.raises(ValueError, match="a group has lr and lr_scale"):
+        gd.SGD(0.5, groups=[{"params": [0], "lr": 0.1, "lr_scale": 0.5}])
+    with pytest.raises(ValueError, match="lr_scale is -1"):
+        opt.groups[0]["lr_scale"] = -1
+
+
 def test_combinations_that_a_rule_refuses():
     for settings, message in [
         ({"nesterov": True}, "nesterov=True needs momentum > 0"),

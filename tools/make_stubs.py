@@ -20,9 +20,9 @@ from inspect import Signature
 from typing import Any, ClassVar, Literal, SupportsFloat
 
 {composed}
-from gdcore._optimizer import Group as Group
 from gdcore._optimizer import Optimizer as Optimizer
 from gdcore._optimizer import Setting
+from gdcore._optimizer_group import Group as Group
 from gdcore.constraints import Constraint
 
 __all__ = [
