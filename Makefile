@@ -38,7 +38,7 @@ peers: .venv/installed .venv/peers ## install the libraries that tests and bench
 asan: export GDCORE_SANITIZE := address,undefined
 asan: GROUP := test
 asan: .venv-asan/installed ## the suite under AddressSanitizer and UBSan, and a search for leaks
-	.venv-asan/bin/python tools/sanitized.py --ignore=tests/test_notebooks.py -m "not peers and not notebooks and not release"
+	.venv-asan/bin/python tools/sanitized.py --ignore-glob="tests/test_notebook*" -m "not peers and not notebooks and not release"
 
 generated: .venv/installed ## the stub, the lists and the page of the optimizers, from csrc/ops.def
 	for made in stubs tables optimizer_page; do $(BIN)/python tools/make_$$made.py || exit 1; done
@@ -46,7 +46,7 @@ generated: .venv/installed ## the stub, the lists and the page of the optimizers
 coverage: export GDCORE_COVERAGE := 1
 coverage: GROUP := coverage
 coverage: .venv-coverage/installed ## lines and branches of csrc/ that the suite reaches
-	.venv-coverage/bin/$(PYTEST) --ignore=tests/test_notebooks.py -m "not peers and not notebooks and not release"
+	.venv-coverage/bin/$(PYTEST) --ignore-glob="tests/test_notebook*" -m "not peers and not notebooks and not release"
 	.venv-coverage/bin/gcovr --root . --filter csrc/ build/coverage
 
 lint: .venv/installed ## ruff, mypy, stubtest, and the compilers' warnings

@@ -53,7 +53,7 @@ static int open_memory(trainer *self, size_t threads)
     fit->good = self->memory;
     fit->before = fit->good + kept;
     fit->table = (uint32_t *)(void *)(fit->before + kept);
-    self->place = (gd_place){.lowest = INFINITY};
+    self->place = (gd_place){.lowest = INFINITY, .lowest_mean = INFINITY};
     return 0;
 }
 
@@ -141,7 +141,7 @@ static PyObject *trainer_move(PyObject *object, PyObject *tuple)
 {
     trainer *self = (trainer *)object;
     unsigned long long epoch, batch, count, skipped;
-    gd_place p = {.kept = self->place.kept};
+    gd_place p = {.kept = self->place.kept, .lowest_mean = INFINITY};
     if (!PyTuple_Check(tuple))
         return PyErr_Format(PyExc_TypeError, "a tuple is wanted");
     if (!PyArg_ParseTuple(tuple, "KKKdddK", &epoch, &batch, &count, &p.sum, &p.weight, &p.lowest,
@@ -153,6 +153,8 @@ static PyObject *trainer_move(PyObject *object, PyObject *tuple)
     p.batch = batch;
     p.count = count;
     p.skipped = skipped;
+    p.taken = p.sum != 0 || p.weight != 0;
+    p.total = p.weight > 0 ? p.sum / p.weight : p.sum;
     self->place = p;
     Py_RETURN_NONE;
 }
@@ -187,6 +189,14 @@ static PyObject *trainer_shadowed(PyObject *object, PyObject *unused)
     return PyBool_FromLong(((trainer *)object)->place.shadowed);
 }
 
+PyDoc_STRVAR(penalty_doc, "penalty($self)\n--\n\nThat part of the last batch's loss.");
+
+static PyObject *trainer_penalty(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return PyFloat_FromDouble(gd_pass_penalty(((trainer *)object)->fit.pass));
+}
+
 PyDoc_STRVAR(run_doc, "run($self, count, order, deadline, seen, rates, losses, norms, lrs, "
                       "epoch_loss, record, record_at, progress, /)\n--\n\nTrain for so many "
                       "batches, see gdcore/_trainer.py.");
@@ -194,6 +204,7 @@ PyDoc_STRVAR(run_doc, "run($self, count, order, deadline, seen, rates, losses, n
 static PyMethodDef methods[] = {
     {"restore", trainer_restore, METH_NOARGS, restore_doc},
     {"shadowed", trainer_shadowed, METH_NOARGS, shadowed_doc},
+    {"penalty", trainer_penalty, METH_NOARGS, penalty_doc},
     {"run", gd_trainer_run, METH_VARARGS, run_doc},
     {"place", trainer_place, METH_NOARGS, place_doc},
     {"move", trainer_move, METH_O, move_doc},

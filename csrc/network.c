@@ -190,7 +190,7 @@ static void plan_backward(const gd_network *n, size_t rows, gd_room *room, gd_de
 void gd_desk_plan(const gd_network *n, bool training, size_t rows, size_t losses,
                   size_t target_bytes, gd_room *room, gd_desk *desk)
 {
-    *desk = (gd_desk){.rows = rows};
+    *desk = (gd_desk){0};
     desk->x = gd_room_take(room, rows, n->inputs * n->real_size);
     desk->y = gd_room_take(room, n->stage_count, sizeof(void *));
     desk->extra = gd_room_take(room, n->stage_count, sizeof(void *));

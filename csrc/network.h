@@ -96,12 +96,11 @@ typedef struct {
 /* The memory of one chunk: outputs of the stages and gradients with respect to them, some of which
  * share a place; in `extra` what a stage keeps for its way back. */
 typedef struct {
-    size_t rows;     /* that there is room for */
     void *x;         /* rows of X in the real type of the network */
     gd_matrix input; /* those of the chunk: x, or rows of the caller's */
     void **y, **d, **extra;
     void *target, *loss, *weights;
-    void *terms;     /* rows x widest normalised stage: */
+    void *terms;     /* rows x widest normalised stage; in an evaluation gradients of no use */
     uint32_t *bits;  /* rows x widest dropout: */
     size_t terms_width, bits_width; /* tasks at different stages keep to their rows */
     size_t *row;     /* numbers of the rows, for gather and dropout */

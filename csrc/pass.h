@@ -65,6 +65,9 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
 gd_run_status gd_pass_evaluate(gd_pass *pass, size_t first, size_t rows, void *out, bool seen,
                                double *loss);
 
+/* The penalty of the last batch, which is part of its loss. */
+double gd_pass_penalty(const gd_pass *pass);
+
 /* Whether the batches to come count idle units of activations, and what was counted of a stage in
  * the last batch: zero ones and saturated ones. */
 void gd_pass_count(gd_pass *pass, bool counting);

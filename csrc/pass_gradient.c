@@ -297,7 +297,8 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
     finish(pass);
     *loss = pass->sums[0] * (o->own ? 1 : pass->factor);
     if (o->penalty != NULL) {
-        *loss += gd_penalty(n, pass->settings.param, o->penalty);
+        pass->penalty = gd_penalty(n, pass->settings.param, o->penalty);
+        *loss += pass->penalty;
         for (size_t p = 0; p < n->param_count; p++)
             if (o->penalty[2 * p] != 0 || o->penalty[2 * p + 1] != 0)
                 pass->weights.kernels->layer.penalise(n->param_size[p], pass->settings.param[p],
@@ -305,6 +306,11 @@ gd_run_status gd_pass_gradient(gd_pass *pass, const gd_batch *batch, double *los
                                                       pass->settings.grad[p]);
     }
     return GD_RUN_DONE;
+}
+
+double gd_pass_penalty(const gd_pass *pass)
+{
+    return pass->penalty;
 }
 
 void gd_pass_count(gd_pass *pass, bool counting)

@@ -25,7 +25,7 @@ struct gd_pass {
     size_t *offset;    /* of each array into a slice */
     bool *wide;        /* arrays that are X^T d of more than GD_NARROW columns */
     double *sums;
-    void *memory;
+    double penalty;    /* of the last batch: that part of its loss */
     /* the batch under way: */
     gd_batch batch;
     size_t pieces, slices, tasks, piece; /* the piece that all tasks share */

@@ -1,7 +1,7 @@
 /* train.c: the training loop. What is looked at, in order: the caller, loss and gradient (before
  * clipping), the optimizer's step, at the end of an epoch the weights themselves. The last good
  * weights are those of the start of the epoch, or those from where the loss left ten times its
- * lowest value. */
+ * lowest value; these stay where the whole epoch did. */
 #include "train.h"
 
 #include <math.h>
@@ -111,21 +111,33 @@ static void copy_all(const gd_fit *fit, bool back)
 }
 
 /* Whether a loss is beyond ten times the lowest one. */
-static bool has_left(const gd_place *place, double loss)
+static bool has_left(double lowest, double loss)
 {
-    return loss > place->lowest + 9 * fabs(place->lowest);
+    return loss > lowest + 9 * fabs(lowest);
+}
+
+/* The mean so far: an epoch that ends beyond ten times the lowest of these has left. Single batches
+ * do not tell: those of one row are often far below the mean. */
+static void note_mean(gd_place *place)
+{
+    place->mean = place->taken > 0 ? place->total / (double)place->taken : NAN;
+    if (place->mean < place->lowest_mean)
+        place->lowest_mean = place->mean;
 }
 
 /* Keep the weights from which the loss began to leave; a fit that goes on from elsewhere has none
  * of an earlier epoch. */
 static void watch_loss(const gd_fit *fit, gd_place *place, double loss)
 {
-    place->last = loss;
+    place->taken++;
+    place->total += loss;
     if (loss < place->lowest)
         place->lowest = loss;
-    else if (!place->shadowed && has_left(place, loss)) {
+    else if (!place->shadowed && has_left(place->lowest, loss)) {
         copy_all(fit, false);
         place->shadowed = true;
+        if (isinf(place->lowest_mean)) /* the first epoch may leave as a whole */
+            note_mean(place);
     }
 }
 
@@ -140,7 +152,7 @@ static void begin_epoch(const gd_fit *fit, gd_place *place)
 {
     if (fit->shuffle)
         gd_order_start(&place->order, fit->rows, &fit->key, place->epoch, fit->table);
-    if (!place->shadowed || !has_left(place, place->last)) {
+    if (!place->shadowed || !has_left(place->lowest_mean, place->mean)) {
         copy_all(fit, false);
         place->shadowed = false;
     }
@@ -226,6 +238,20 @@ static void take_step(const gd_fit *fit, const gd_place *place, gd_training *cal
     }
 }
 
+/* The loss of the epoch that ends: NaN where every batch of it was left out. */
+static double end_epoch(gd_place *place)
+{
+    const double loss = place->taken == 0 ? NAN
+                        : place->weight > 0 ? place->sum / place->weight : place->sum;
+    note_mean(place);
+    place->batch = 0;
+    place->epoch++;
+    place->sum = place->weight = place->total = 0;
+    place->taken = 0;
+    place->begun = false;
+    return loss;
+}
+
 /* Go on to the next batch, and with the last one to the next epoch. */
 static void advance(const gd_fit *fit, gd_place *place, gd_training *call)
 {
@@ -234,12 +260,15 @@ static void advance(const gd_fit *fit, gd_place *place, gd_training *call)
     call->done++;
     if (place->batch < fit->batches)
         return;
-    call->epoch_loss[call->epochs++] =
-        place->weight > 0 ? place->sum / place->weight : place->sum;
-    place->batch = 0;
-    place->epoch++;
-    place->sum = place->weight = 0;
-    place->begun = false;
+    call->epoch_loss[call->epochs++] = end_epoch(place);
+}
+
+/* Sums of batches add up; the penalty, which is in each of them, is that of the last batch. */
+static void add_loss(const gd_fit *fit, gd_place *place, double loss, double weight)
+{
+    const bool last = place->batch + 1 == fit->batches;
+    place->sum += !fit->sums ? loss * weight : last ? loss : loss - gd_pass_penalty(fit->pass);
+    place->weight += fit->sums ? 0 : weight;
 }
 
 /* One batch; false where the call ends. */
@@ -260,8 +289,7 @@ static bool train_batch(const gd_fit *fit, gd_place *place, gd_training *call)
     }
     if (finite) {
         watch_loss(fit, place, loss);
-        place->sum += fit->sums ? loss : loss * weight;
-        place->weight += fit->sums ? 0 : weight;
+        add_loss(fit, place, loss, weight);
         if (fit->step != NULL)
             take_step(fit, place, call, rows);
         if (fit->step != NULL || fit->moves)

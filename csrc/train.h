@@ -30,15 +30,18 @@ typedef struct {
     gd_key key;
     size_t often;       /* batches between two records of statistics, 0: none */
     uint32_t *table;    /* room for an order, GD_ORDER_TABLE at most */
-    char *good, *before; /* room for all arrays, and for parameters where there are statistics */
+    char *good, *before; /* room for all arrays each: the last good ones, those before a step */
 } gd_fit;
 
 /* Where it stands: what a later call, or a resumed fit, goes on from. */
 typedef struct {
     uint64_t epoch, batch, count; /* epoch, batch within it, batches since the key was drawn */
     double sum, weight;           /* of the losses of this epoch so far */
-    double lowest, last;          /* loss so far, infinity at first; of the last batch */
+    double lowest;                /* loss of a batch so far, infinity at first */
     uint64_t skipped;
+    uint64_t taken;               /* batches of this epoch that were finite, */
+    double total;                 /* the sum of their losses, */
+    double mean, lowest_mean;     /* a batch's loss in the last epoch; the lowest such mean */
     bool shadowed;                /* good holds weights from within the epoch */
     bool begun;                   /* order and good are this epoch's */
     bool kept;                    /* good holds weights */

@@ -23,7 +23,7 @@ typedef struct {
     const gd_constraint *constraint;
     double clip;
     double *factor;
-} gd_pass;
+} unit_pass;
 
 static void *at(const void *base, size_t index, size_t real_size)
 {
@@ -43,7 +43,7 @@ static size_t tile_width(const gd_units *units)
     return whole < 1 ? 1 : smaller(whole, GD_UNIT_TILE);
 }
 
-static size_t tile_count(const gd_pass *pass)
+static size_t tile_count(const unit_pass *pass)
 {
     return (pass->units->count + pass->width - 1) / pass->width;
 }
@@ -51,8 +51,8 @@ static size_t tile_count(const gd_pass *pass)
 /* ---- Norms ----------------------------------------------------------------------------------- */
 
 /* Rows [row, row + n) of a unit in one piece: in place, or gathered into the column. */
-static const void *unit_part(const gd_pass *pass, const void *x, size_t unit, size_t row, size_t n,
-                             void *column)
+static const void *unit_part(const unit_pass *pass, const void *x, size_t unit, size_t row,
+                             size_t n, void *column)
 {
     const gd_units *units = pass->units;
     if (!units->interleaved)
@@ -63,7 +63,7 @@ static const void *unit_part(const gd_pass *pass, const void *x, size_t unit, si
 }
 
 /* The norm of a unit whose squares leave the range of a double, or that is all zeros. */
-static double rescued_norm(const gd_pass *pass, const void *x, size_t unit)
+static double rescued_norm(const unit_pass *pass, const void *x, size_t unit)
 {
     const gd_reduce_kernels *reduce = &pass->kernels->reduce;
     double column[GD_CHUNK], top = 0, squares = 0;
@@ -83,7 +83,7 @@ static double rescued_norm(const gd_pass *pass, const void *x, size_t unit)
 }
 
 /* The norms of units [first, first + count), at most a tile. One unit alone takes the threads. */
-static void tile_norms(const gd_pass *pass, const void *x, size_t first, size_t count,
+static void tile_norms(const unit_pass *pass, const void *x, size_t first, size_t count,
                        double *norms)
 {
     const gd_units *units = pass->units;
@@ -114,7 +114,7 @@ static double down_to(double norm, double limit)
     return norm > limit ? limit / norm : 1.0;
 }
 
-static double factor_of(const gd_pass *pass, double x_norm, double g_norm)
+static double factor_of(const unit_pass *pass, double x_norm, double g_norm)
 {
     if (pass->g != NULL)
         return down_to(g_norm, pass->clip * (x_norm > ADAPTIVE_EPS ? x_norm : ADAPTIVE_EPS));
@@ -125,7 +125,7 @@ static double factor_of(const gd_pass *pass, double x_norm, double g_norm)
 
 static void factor_task(void *context, size_t tile)
 {
-    const gd_pass *pass = context;
+    const unit_pass *pass = context;
     const size_t first = tile * pass->width;
     const size_t count = smaller(pass->units->count - first, pass->width);
     double x_norm[GD_UNIT_TILE], g_norm[GD_UNIT_TILE] = {0};
@@ -138,7 +138,7 @@ static void factor_task(void *context, size_t tile)
 
 static void scale_task(void *context, size_t task)
 {
-    const gd_pass *pass = context;
+    const unit_pass *pass = context;
     const size_t first = task * STRETCH, size = pass->units->count * pass->units->length;
     pass->kernels->units.scale(smaller(size - first, STRETCH),
                                at(pass->x, first, pass->real_size), pass->factor, pass->units,
@@ -179,7 +179,7 @@ static void visit_lower(const gd_kernels *kernels, size_t n, void *x, gd_simplex
 }
 
 /* Show the units of a tile to the visitor, part by part, each part in one piece. */
-static void visit_tile(const gd_pass *pass, size_t first, size_t count, gd_visit *visit,
+static void visit_tile(const unit_pass *pass, size_t first, size_t count, gd_visit *visit,
                        gd_simplex *s)
 {
     const gd_units *units = pass->units;
@@ -219,7 +219,7 @@ static bool settle(gd_simplex *s)
  * at most as many as elements above -1: 2 to 14 for 10 to 10^5 normal draws. */
 static void simplex_task(void *context, size_t tile)
 {
-    const gd_pass *pass = context;
+    const unit_pass *pass = context;
     const size_t first = tile * pass->width;
     const size_t count = smaller(pass->units->count - first, pass->width);
     gd_simplex s[GD_UNIT_TILE];
@@ -252,7 +252,7 @@ void gd_adaptive_factors(size_t real_size, const gd_units *units, const void *p,
 {
     if (units->count == 0)
         return;
-    gd_pass pass = {.kernels = gd_kernels_for(real_size),
+    unit_pass pass = {.kernels = gd_kernels_for(real_size),
                     .real_size = real_size,
                     .units = units,
                     .width = tile_width(units),
@@ -269,7 +269,7 @@ void gd_project(const gd_constraint *constraint, size_t real_size, const gd_unit
     const size_t size = units->count * units->length;
     if (size == 0)
         return;
-    gd_pass pass = {.kernels = gd_kernels_for(real_size),
+    unit_pass pass = {.kernels = gd_kernels_for(real_size),
                     .real_size = real_size,
                     .units = units,
                     .width = tile_width(units),

@@ -230,7 +230,7 @@ class CSVLogger(Configured):
         values = {"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}}
         writer = csv.writer(self._file, delimiter=self.separator)
         if not self._ready:
-            self._prepare(self._file, list(values))
+            self._prepare(self._file)
             if self.columns is None:
                 writer.writerow(values)
                 self._put(columns=list(values))
@@ -245,7 +245,7 @@ class CSVLogger(Configured):
             self._file.close()
             self._put(_file=None)
 
-    def _prepare(self, file: TextIO, names: list[str]) -> None:
+    def _prepare(self, file: TextIO) -> None:
         """Drop what does not stay of the file; take over its columns."""
         size = os.path.getsize(self.filename)
         columns = None

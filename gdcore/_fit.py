@@ -56,7 +56,8 @@ class Fit:
         y = data.train.y
         assert y is not None
         last = min(self.batch, self.rows - self.batch * (self.batches - 1))
-        self.own = functions_of(model, y, (self.batch, last), True)
+        self.sizes = self.batch, last
+        self.own = functions_of(model, y, self.sizes, True)
         if data.val is not None:  # refused here what would be refused after an epoch
             check_scalar(functions_of(model, data.val.y, (data.val.rows,), False), data.val)
         check_scalar(self.own, data.train)
@@ -82,19 +83,7 @@ class Fit:
         if state is not None:
             key = state.key
         self.key = draw_key(model) if key is None else key
-        self.trainer = Trainer(
-            model,
-            self.data.train,
-            self.objective,
-            self.own,
-            self.batch,
-            self.batches,
-            shuffle=self.shuffles,
-            statistics=True,
-            key=self.key,
-            threads=settings.threads,
-            epoch=settings.initial_epoch,
-        )
+        self.trainer = self._made_trainer()
         fresh = state is None or model.history is None
         self.history = History(model._param_names, unit_names(model)) if fresh else model.history
         if state is not None:
@@ -109,6 +98,34 @@ class Fit:
         self.first_epoch = len(self.history.epoch) - ended
         self.first_batch = len(self.history.batch_losses) - place[2]
         self.skipped = place[6]
+
+    def _made_trainer(self) -> Trainer:
+        return Trainer(
+            self.model,
+            self.data.train,
+            self.objective,
+            self.own,
+            self.batch,
+            self.batches,
+            shuffle=self.shuffles,
+            statistics=True,
+            key=self.key,
+            threads=self.settings.threads,
+            epoch=self.settings.initial_epoch,
+        )
+
+    def _renew(self) -> None:
+        """Go on with the user's functions as they are now: what they captured may have changed."""
+        y = self.data.train.y
+        assert y is not None
+        own = functions_of(self.model, y, self.sizes, True)
+        if own.is_same(self.own):
+            return
+        check_scalar(own, self.data.train)
+        place = self.trainer.place
+        self.own, self.objective = own, objective_of(self.model, y, own)
+        self.trainer = self._made_trainer()
+        self.trainer.place = place
 
     def state(self) -> FitState:
         """Return where the fit stands."""
@@ -198,8 +215,11 @@ class Fit:
         if not self.trainer.place[1] or not self.streams:
             self.streams = [judge.stream() for judge in self.judges]
         if self.callbacks is not None:
-            self.callbacks.on_epoch_begin(epoch + self.settings.initial_epoch)
+            with held_interrupts(self.callbacks.are_own):
+                self.callbacks.on_epoch_begin(epoch + self.settings.initial_epoch)
             self.model._check_compiled()  # a callback may have frozen a layer, which compile takes
+        if self.own.parts:
+            self._renew()
         if epoch or self.trainer.place[1]:
             self.order = self.settings.order_of(epoch, self.rows)
         while self.pending is None:
@@ -296,13 +316,14 @@ class Fit:
             self._judge(self.batches - 1)
         logs = epoch_logs(self.model, loss, self.judges, self.streams, self.val)
         callbacks = self.callbacks
-        with held_interrupts(callbacks is None or callbacks.are_own):
+        with held_interrupts(True) as wait:
             self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
             self.pending = None
             self.trainer.tell(logs.get("val_loss", loss))
             self.model._fit_state = self.state()
             if callbacks is not None:
-                callbacks.on_epoch_end(number, {**logs, "lr": lr})
+                with wait(callbacks.are_own):
+                    callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
     # ---- Calls -----------------------------------------------------------------------------------
 
@@ -364,8 +385,6 @@ def fit(model: Model, X: Any, y: Any = None, **settings: Any) -> History:
             running = BatchFit(model, X, chosen)
         else:
             running = Fit(model, prepare(model, X, y, chosen, state), chosen)
-            if state is not None and state.weights is not None:
-                model.set_weights(state.weights)
         model._begin(chosen.seed)
         return conduct(model, running, state)
 
@@ -379,36 +398,58 @@ def unit_names(model: Model) -> list[str]:
 
 def conduct(model: Model, running: Any, state: FitState | None) -> History:
     """Run a fit between the first and the last words to its callbacks; keep where it stands."""
-    callbacks: CallbackList | None = running.callbacks
-    running.open(state)
-    history: History = running.history
-    before = model.history, model.stop_training
-    model.history, model.stop_training = history, False
-    if callbacks is not None:
-        try:
-            _introduce(model, running, callbacks, state)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                error.history = history  # type: ignore[attr-defined]
-            else:
-                model.history, model.stop_training = before
-            raise
-    if state is not None:
-        model._outside_at = None  # its weights are those that the optimizer has stepped to
-    model._settle()
-    model._fit_state = running.state()
-    try:
-        running.run()
-    except KeyboardInterrupt as error:
-        error.history = history  # type: ignore[attr-defined]
-        raise
-    finally:
+    closed = False
+
+    def close() -> None:
+        nonlocal closed
         with held_interrupts(True):
+            if closed:
+                return
             running.enter()
             model._fit_state = running.state()
-            if callbacks is not None:
-                _dismiss(model, callbacks)
+            if running.callbacks is not None:
+                _dismiss(model, running.callbacks)
+            closed = True
+
+    _start(model, running, state)
+    try:
+        try:
+            if state is not None:
+                model._outside_at = None  # its weights are those that the optimizer has stepped to
+            model._settle()
+            model._fit_state = running.state()
+            running.run()
+        finally:
+            close()
+    except KeyboardInterrupt as error:
+        close()  # Ctrl-C may have come before the first one began
+        error.history = running.history  # type: ignore[attr-defined]
+        raise
+    history: History = running.history
     return history
+
+
+def _start(model: Model, running: Any, state: FitState | None) -> None:
+    """Make everything ready and introduce it to the callbacks; where one refuses, undo it."""
+    before = model.history, model.stop_training
+    weights = None if state is None else model.get_weights()
+    outside = model._outside_at
+    try:
+        if state is not None and state.weights is not None:
+            model.set_weights(state.weights)
+        running.open(state)
+        model.history, model.stop_training = running.history, False
+        if running.callbacks is not None:
+            _introduce(model, running, running.callbacks, state)
+    except BaseException as error:
+        if weights is not None:
+            model.set_weights(weights)
+            model._outside_at = outside
+        if isinstance(error, KeyboardInterrupt):
+            error.history = model.history  # type: ignore[attr-defined]
+        else:
+            model.history, model.stop_training = before
+        raise
 
 
 def _introduce(model: Model, running: Any, callbacks: CallbackList, state: FitState | None) -> None:
@@ -416,8 +457,13 @@ def _introduce(model: Model, running: Any, callbacks: CallbackList, state: FitSt
     callbacks.set_model(model)
     callbacks.set_params(running.settings.params_for(running))
     callbacks.on_train_begin()
-    if state is not None:
+    if state is None:
+        return
+    try:
         callbacks.load_state_dict(state.callbacks)
+    except BaseException:
+        callbacks.on_train_end()
+        raise
 
 
 def _dismiss(model: Model, callbacks: CallbackList) -> None:

@@ -97,7 +97,8 @@ class BatchFit:
         self.source = source
         self.batches = settings.steps_per_epoch
         self.batch = self.epoch = 0
-        self.total = self.weight = 0.0
+        self.total = self.weight = math.nan
+        self.penalty = 0.0  # of the last batch, where the losses of batches add up
         self.begun_anew = False
         self.sums = getattr(model.loss, "reduction", "mean") == "sum"
         settings.check_optimizer(model, None)
@@ -151,7 +152,7 @@ class BatchFit:
         if self.callbacks is not None:
             self.callbacks.on_epoch_begin(number)
             self.model._check_compiled()
-        self.total = self.weight = 0.0
+        self.total = self.weight = math.nan  # as long as no batch of it was finite
         lr, self.batch = math.nan, 0
         while self.batches is None or self.batch < self.batches:
             item = self._next()
@@ -165,7 +166,7 @@ class BatchFit:
                 lr = float(outcome.lrs[0])
             if self.model.stop_training and not self._is_last():
                 return False
-        loss = self.total / self.weight if self.weight else self.total
+        loss = self.total / self.weight if self.weight else self.total + self.penalty
         self._finish_epoch(number, loss, lr, streams)
         return True
 
@@ -218,9 +219,17 @@ class BatchFit:
     def _add(self, data: Data, outcome: Outcome) -> None:
         """Add a batch's loss to that of the epoch."""
         share = data.rows if data.weights is None else float(data.weights.sum())
-        if math.isfinite(outcome.losses[0]):
-            self.total += float(outcome.losses[0]) * (1.0 if self.sums else share)
-            self.weight += 0.0 if self.sums else share
+        if not math.isfinite(outcome.losses[0]):
+            return
+        if math.isnan(self.weight):
+            self.total = self.weight = 0.0
+        loss = float(outcome.losses[0])
+        if self.sums:
+            self.penalty = self.trainer.core.penalty()
+            self.total += loss - self.penalty
+        else:
+            self.total += loss * share
+            self.weight += share
 
     def enter(self) -> None:
         """Append to the history what it does not have of the last step."""

@@ -25,7 +25,7 @@ class FitState:
 
     `weights` are those of that moment, where a callback has put others in their place since;
     `live` are the callbacks while the fit runs. The rest is an epoch that was cut off, see
-    `gdcore._fit.Fit`; no file has its metrics so far.
+    `gdcore._fit.Fit`.
     """
 
     key: Key

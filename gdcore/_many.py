@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from typing import Any
 
@@ -331,9 +332,9 @@ class _Work:
             job.begin()
         while waiting := [job for job in jobs if not job.is_over()]:
             most = max(ROOM // len(waiting), 1)
-            calls = tuple([job.call(most) for job in waiting])
             try:
-                _core.run_trainers(calls)
+                calls = [call for job in waiting if (call := job.call(most)) is not None]
+                _core.run_trainers(tuple(calls))
             except Exception:  # of one of them: which one shows where each runs by itself
                 self._arrived(waiting)
                 break
@@ -398,16 +399,22 @@ class _Job:
             or running.epoch >= running.settings.last_epoch
         )
 
-    def call(self, most: int) -> tuple[Any, tuple[Any, ...]]:
-        """Return the trainer and the arguments of its next run."""
+    def call(self, most: int) -> tuple[Any, tuple[Any, ...]] | None:
+        """Return the trainer and the arguments of its next run, None where a schedule failed."""
         running, trainer = self.running, self.running.trainer
         left = (running.settings.last_epoch - running.epoch) * running.batches - trainer.place[1]
-        arguments = trainer.prepare(min(left, BATCHES, most))
+        try:
+            arguments = trainer.prepare(min(left, BATCHES, most))
+        except Exception as error:
+            self.error = error
+            return None
         trainer.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
         return trainer.core, arguments
 
     def arrived(self) -> None:
-        """Enter what the run brought."""
+        """Enter what the run brought, if there was one."""
+        if self.error is not None:
+            return
         running = self.running
         outcome = running.trainer.outcome()
         running.trainer.tell_epoch()
@@ -470,5 +477,6 @@ def _error(name: str, message: str) -> Exception:
     """Return an exception from the name of its kind."""
     kind = NonFiniteError if name == "NonFiniteError" else getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception):
-        return kind(message)
+        with suppress(TypeError):  # some are made of other things than a message
+            return kind(message)
     return RuntimeError(f"{name}: {message}")

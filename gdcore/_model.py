@@ -277,12 +277,6 @@ class Model(Stack):
                 " model.compile again (the optimizer's state is new then)"
             )
 
-    def _grouped_optimizer(self) -> Optimizer:
-        """Return a live optimizer of the compiled settings, with what layers ask for as groups."""
-        self._compiled()
-        assert self._settings is not None
-        return grouped(self._settings, self._wishes)
-
     # ---- Copies, and how a model is shown --------------------------------------------------------
 
     def clone(self, seed: int | np.random.Generator | None = None) -> Self:

@@ -7,7 +7,7 @@ once more what its memory depends on.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -135,6 +135,22 @@ class OwnFunctions(NamedTuple):
     parts: tuple[Spec, ...] = ()
     whole: bool = False
     scalar: bool = False
+
+    def is_same(self, other: OwnFunctions) -> bool:
+        """Whether both have the same programs and read the same arrays."""
+        mine, its = ([one for part in own.parts for one in _flat(part)] for own in (self, other))
+        return (
+            len(mine) == len(its)
+            and all(a is b for a, b in zip(mine, its, strict=True))
+            and self[1:] == other[1:]
+        )
+
+
+def _flat(part: Spec) -> Iterator[Any]:
+    """Yield the numbers, programs and arrays of a part."""
+    *programs, arrays = part
+    yield from programs
+    yield from arrays
 
 
 NO_FUNCTIONS = OwnFunctions()

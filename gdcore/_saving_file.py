@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -129,6 +130,8 @@ def write(path: str, description: dict[str, Any], arrays: Arrays) -> None:
                     _write_entry(archive, name, parts)
             file.flush()
             os.fsync(file.fileno())
+        with suppress(OSError):  # as the file that was there, if one was
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):

@@ -139,7 +139,6 @@ class Trainer:
         self.width, self.often = self.core.sizes()
         self.results = np.empty((3, 0)), _NOTHING
         self.notes = np.empty((0, self.width)), _NO_STEPS
-        # The core reads the parameters' memory; whoever resizes one is refused by NumPy meanwhile.
         self.progress = np.zeros(5, np.int64)
         self.tell_epoch()
 

@@ -1,7 +1,7 @@
 """Models: `Sequential`, a stack of layers that is compiled, fitted and asked [Keras's names].
 
-Training runs in C: an epoch is one call. This module holds what users call; layers and parameters
-are kept by `gdcore._stack`, the settings of ``compile`` by `gdcore._model`.
+Training runs in C, whole epochs by one call. This module holds what users call; layers and their
+parameters are kept by `gdcore._stack`, the settings of ``compile`` by `gdcore._model`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Sequential(Model):
         stratify: bool = False,
         **unknown: Never,
     ) -> History:
-        """Train for some epochs; each is one call into C.
+        """Train for some epochs, each by one call into C, or many where Python asks nothing.
 
         Parameters
         ----------

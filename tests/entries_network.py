@@ -526,7 +526,7 @@ def trained():
         fit.run(3, order=order, seen=seen)
         fit.core.restore()
         fit.core.move(fit.core.place())
-        fit.core.sizes(), fit.core.shadowed()
+        fit.core.sizes(), fit.core.shadowed(), fit.core.penalty()
         fit.run(7, rates=np.full((7, 1, 2), 0.1))
 
     return call, (X, y, weights, order, seen, net.params[0]), None

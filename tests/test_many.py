@@ -336,6 +336,18 @@ def test_nothing_is_printed_by_default(capsys):
     assert capsys.readouterr().out.count("loss") == 4
 
 
+def test_a_schedule_that_fails_for_one_set():
+    """As one by one: that set has an error, the others a model."""
+    table = [0.1] * 8
+    model = network(optimizer=gd.SGD(lambda t: table[t]))
+    data = {**sets(2), "long": spirals(rows=2000)}
+    many = gd.fit_many(model, data, seed=0, epochs=2)
+    assert list(many) == list(sets(2))
+    assert isinstance(many.errors["long"], IndexError)
+    for key, m in one_by_one(model, sets(2), many, epochs=2):
+        assert bits_of(many[key]) == bits_of(m)
+
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
 
@@ -464,6 +476,18 @@ saved = pytest.mark.skipif(
 
 
 @saved
+def test_errors_that_are_not_made_of_a_message_are_loaded(tmp_path):
+    """As UnicodeDecodeError, which takes five arguments."""
+    many = gd.fit_many(network(), {"a": spirals(), "b": spirals()}, seed=0)
+    many._models.pop("b")
+    many.errors["b"] = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    many.save(tmp_path / "all.npz")
+    again = gd.load_many(tmp_path / "all.npz")
+    assert list(again) == ["a"]
+    assert isinstance(again.errors["b"], RuntimeError)
+    assert "UnicodeDecodeError: 'utf-8' codec" in str(again.errors["b"])
+
+
 def test_saved_and_loaded(tmp_path):
     model, data = network(Dense(4), BatchNorm()), {**sets(3), "large": exploding(), "bad": 3}
     many = gd.fit_many(model, data, seed=0, epochs=2)

@@ -205,8 +205,7 @@ def test_an_optimizers_settings_are_copied():
     own.lr = 0.1
     assert model.optimizer.lr == 0.5
     model.optimizer.lr = 0.25
-    assert (own.lr, model._grouped_optimizer().lr) == (0.1, 0.5)
-    assert model._grouped_optimizer() is not model._grouped_optimizer()
+    assert (own.lr, model.clone().optimizer.lr) == (0.1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +265,6 @@ def test_a_model_that_is_not_compiled_says_so():
         model._fused_loss,
         model._loss_kind,
         model._probability_activation,
-        model._grouped_optimizer,
     ):
         with pytest.raises(ValueError, match=r"not compiled; model\.compile\(optimizer='adam'"):
             need()

@@ -172,10 +172,13 @@ def test_lists_may_be_emptied_meanwhile():
         fit.grads.clear()
         gc.collect()
 
-    timer = threading.Timer(0.005, clear)
-    timer.start()
-    fit.core.run(*arguments)
-    timer.join()
+    thread = threading.Thread(target=fit.core.run, args=arguments)
+    thread.start()
+    while fit.core.place()[2] == 0:
+        time.sleep(0.0001)
+    clear()
+    assert fit.core.place()[2] < 20_000
+    thread.join()
     Fit(start, X, y, gd.SGD(0.01), batch=32).run(20_000)
     assert [p.tobytes() for p in params] == start.state()
     assert np.isfinite(grads[0]).all()
@@ -183,7 +186,7 @@ def test_lists_may_be_emptied_meanwhile():
 
 def test_orders_and_rows_are_copied():
     """What is written to them while a run lasts moves nothing."""
-    net = mlp(20, 60, 2)
+    net = mlp(20, 400, 2)
     start = net.copy()
     X, y = data(net, 64_000)
     order, index = np.arange(64_000)[::-1].copy(), np.arange(64_000)

@@ -67,7 +67,7 @@ LONG = {
     "small batches": (lambda: mlp(20, 30, 3), 6400, 32, 2_000_000),
     "one batch of many chunks": (lambda: mlp(200, 300, 300, 10), 200_000, 200_000, 1),
     "one slice": (lambda: mlp(400, 600, 600, 10), 150_000, 150_000, 1),
-    "all rows at once": (normed, 5000, 5000, 1),
+    "all rows at once": (normed, 20_000, 20_000, 1),
     "batches of all rows at once": (normed, 8000, 800, 1000),
 }
 

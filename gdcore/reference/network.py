@@ -365,8 +365,8 @@ class Batch(NamedTuple):
         The epoch, and the batch within it.
     rows : int64 array
         Its rows of X.
-    loss, weight : float
-        Its loss, and the sum of its weights.
+    loss, weight, penalty : float
+        Its loss, the sum of its weights, and the penalty that is part of the loss.
     grads : list of ndarray
         Its gradients.
     trace : Trace
@@ -378,6 +378,7 @@ class Batch(NamedTuple):
     rows: Array
     loss: float
     weight: float
+    penalty: float
     grads: list[Array]
     trace: Trace
 
@@ -448,17 +449,23 @@ def train(
             drawn = Drawn(key, count, rows)
             x = X[rows].astype(network.params[0].dtype)
             loss, grads, trace = network.value_and_grad(x, y[rows], objective, w, drawn)
+            penalty = float(network.penalty(objective))
             step(grads)
             network.move_buffers(trace)
             weight = float(len(rows) if w is None else w.sum())
-            yield Batch(epoch, number, rows, float(loss), weight, grads, trace)
+            yield Batch(epoch, number, rows, float(loss), weight, penalty, grads, trace)
             count += 1
         epoch += 1
 
 
 def epoch_loss(batches: Sequence[Batch], objective: Objective) -> float:
-    """Return the loss of an epoch: the mean of the batches' losses by weight, or their sum."""
+    """Return the loss of an epoch: the mean of the batches' losses by weight, or their sum.
+
+    A sum holds the penalty once, that of the last batch.
+    """
+    if objective.total:
+        return sum(batch.loss - batch.penalty for batch in batches) + batches[-1].penalty
     weight = sum(batch.weight for batch in batches)
-    if objective.total or weight <= 0:
-        return sum(batch.loss * (1 if objective.total else batch.weight) for batch in batches)
+    if weight <= 0:
+        return sum(batch.loss * batch.weight for batch in batches)
     return sum(batch.loss * batch.weight for batch in batches) / weight
