@@ -72,6 +72,8 @@ class LayerExplanation:
     update : dict of str to ndarray, or None
         What the optimizer's next step adds to them; None where it refuses gradients that are not
         finite.
+    first, last : bool
+        Whether rows come in there, and the loss comes after it.
     """
 
     name: str
@@ -89,6 +91,8 @@ class LayerExplanation:
     params: dict[str, Array] = field(default_factory=dict)
     grads: dict[str, Array] = field(default_factory=dict)
     update: dict[str, Array] | None = None
+    first: bool = False
+    last: bool = False
 
     @property
     def W(self) -> Array | None:
@@ -423,6 +427,9 @@ def _layers(
     at = 0
     for layer in model.layers:
         at = visit(layer, 0, at)
+    outer = [entry for entry in found if not entry.depth]
+    if outer:
+        found[0].first = outer[-1].last = True
     return found
 
 

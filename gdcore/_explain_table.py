@@ -25,9 +25,10 @@ class Row(NamedTuple):
     values: Array
 
 
-def _rows(layer: LayerExplanation, first: bool, last: bool) -> Iterator[Row]:
+def _rows(layer: LayerExplanation) -> Iterator[Row]:
     """Yield a layer's quantities in the order in which they are computed."""
-    yield Row("x", "input" if first else "a of the layer before", layer.x)
+    last = layer.last
+    yield Row("x", "input" if layer.first else "a of the layer before", layer.x)
     for name, values in layer.params.items():
         yield Row(name, "", values)
     if layer.mask is not None:
@@ -96,11 +97,7 @@ def explanation_text(layers: Sequence[LayerExplanation]) -> str:
 
 def _blocks(layers: Sequence[LayerExplanation]) -> list[tuple[LayerExplanation, list[Row]]]:
     """Return the rows of each layer."""
-    ends = [number for number, layer in enumerate(layers) if not layer.depth]
-    return [
-        (layer, list(_rows(layer, number == 0, number == ends[-1] if ends else False)))
-        for number, layer in enumerate(layers)
-    ]
+    return [(layer, list(_rows(layer))) for layer in layers]
 
 
 def _cells(row: Row) -> tuple[str, str, str]:

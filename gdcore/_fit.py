@@ -316,13 +316,13 @@ class Fit:
             self._judge(self.batches - 1)
         logs = epoch_logs(self.model, loss, self.judges, self.streams, self.val)
         callbacks = self.callbacks
-        with held_interrupts(True) as wait:
+        with held_interrupts(True) as held:
             self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
             self.pending = None
             self.trainer.tell(logs.get("val_loss", loss))
             self.model._fit_state = self.state()
             if callbacks is not None:
-                with wait(callbacks.are_own):
+                with held.wait(callbacks.are_own):
                     callbacks.on_epoch_end(number, {**logs, "lr": lr})
 
     # ---- Calls -----------------------------------------------------------------------------------
@@ -345,7 +345,8 @@ class Fit:
             self.first_batch + place[2], outcome.losses, outcome.norms, place[6] - self.skipped
         )
         self.skipped = place[6]
-        history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
+        if len(outcome.steps):
+            history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
         missing = place[0] + self.first_epoch - len(history.epoch)
         if missing <= 0 or self.pending is not None or not len(outcome.epoch_losses):
             return

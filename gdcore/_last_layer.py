@@ -23,8 +23,10 @@ OF_CLASSES = (
 )
 OF_EVENTS = ("binary_crossentropy", "binary_focal_crossentropy")
 SIGNS = ("hinge", "squared_hinge", "perceptron", "modified_huber")
+OF_POSITIVES = ("poisson", "gamma", "tweedie")
 SOFT = ("softmax", "log_softmax")
 PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid")
+POSITIVE = ("softplus", "sigmoid", "softmax")
 
 _FUSED_WITH = {**dict.fromkeys(OF_CLASSES, SOFT), **dict.fromkeys(OF_EVENTS, ("sigmoid",))}
 _KINDS = {
@@ -130,6 +132,12 @@ def head_of(loss: losses.Loss | Callable[..., Any], stack: Sequence[Layer]) -> H
     if not isinstance(loss, losses.Loss):
         return Head(None, False, "function", None)
     kind = _KINDS.get(loss.name, "values")
+    if loss.name in OF_POSITIVES and ending.name not in ("", *POSITIVE):
+        log_rate = ", or loss='poisson_log_rate' after a linear layer" * (loss.name == "poisson")
+        raise ValueError(
+            f"{loss.name} takes predictions > 0, but the last layer ends with {ending.name};"
+            f" accepted are {', '.join(map(repr, POSITIVE))} and a function of your own{log_rate}"
+        )
     if loss.name not in _FUSED_WITH:
         return Head(loss._spec, False, kind, None)
     fused = _FUSED_WITH[loss.name]

@@ -371,6 +371,10 @@ def test_the_table_shows_everything_of_a_small_net():
     assert str(np.array2string(e[0].db, precision=4)) in text
     assert max(map(len, text.split("\n"))) <= 120
     assert repr(e[0]).startswith("dense: Dense, tanh\n")
+    whole = [" ".join(line.split()) for line in repr(e).splitlines()]
+    for layer in e:  # alone and among the others the quantities come about in the same way
+        for line in repr(layer).splitlines():
+            assert " ".join(line.split()) in whole
     page = e._repr_html_()
     assert page.count("rowspan") == 2
     assert "f&#x27;(z)" in page

@@ -75,10 +75,24 @@ def test_parameters_of_the_loss_are_kept():
     assert model.loss.reduction == "sum"
 
 
-@pytest.mark.parametrize("name", ["mse", "huber", "hinge", "poisson", "cosine_similarity"])
+@pytest.mark.parametrize("name", ["mse", "huber", "hinge", "cosine_similarity"])
 @pytest.mark.parametrize("last", [None, "softmax", "sigmoid", "relu"])
 def test_other_losses_take_outputs_as_they_are(name, last):
     assert head(last, name) == (gd.losses.get(name)._spec, False, None)
+
+
+@pytest.mark.parametrize("name", ["poisson", "gamma", "tweedie"])
+def test_losses_of_positive_predictions(name):
+    """Beside a linear layer the first negative prediction would end the fit by NaN."""
+    for last in ("softplus", "sigmoid", np.exp):
+        assert head(last, name) == (gd.losses.get(name)._spec, False, None)
+    for last in (None, "tanh", "relu"):
+        found = f"{name} takes predictions > 0, but the last layer ends with {last or 'linear'}"
+        with pytest.raises(ValueError, match=f"{found}; accepted are 'softplus'"):
+            head(last, name)
+    if name == "poisson":
+        with pytest.raises(ValueError, match="or loss='poisson_log_rate' after a linear layer"):
+            head(None, name)
 
 
 def test_a_function_as_loss():
@@ -168,7 +182,8 @@ def test_a_loss_that_the_width_of_X_decides():
 def test_every_loss_fits_some_last_layer():
     for name in gd.losses.names():
         outputs = 3 if name != "gaussian_nll" else 2
-        assert head(None, name, outputs)[0] is not None
+        last = "softplus" if name in _last_layer.OF_POSITIVES else None
+        assert head(last, name, outputs)[0] is not None
         assert _last_layer._KINDS.get(name, "values") in (
             "sparse",
             "onehot",
