@@ -154,7 +154,8 @@ class Sequential(Model):
         class_weight : dict {class: weight} or "balanced", optional
             Weights by class; "balanced" is ``n / (classes * count)``.
         callbacks : list of Callback, optional
-            Of ``gd.callbacks``, or anything with their methods.
+            Those of ``gd.callbacks``, or objects of your own classes that are derived from
+            ``gd.callbacks.Callback``; one alone needs no list.
         initial_epoch : int, default 0
             Number of the first epoch; it only numbers them.
         seed : int or Generator, optional
