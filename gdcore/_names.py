@@ -7,9 +7,15 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'relu'?" with the nearest of the known names, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """Return "; did you mean 'relu'?" with the nearest of the known names, or nothing.
+
+    Where none is near, those that begin with the name are.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if not near and len(name) > 1:
+        near = [other for other in names if other.startswith(name)][:3]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def no_attribute(module: str, name: str, known: Iterable[str]) -> AttributeError:
