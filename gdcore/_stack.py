@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gdcore._build import Penalty, Plan, Stage, Store, seeded
-from gdcore._initializer import as_real
+from gdcore._elsewhere import MODEL, attribute_of
+from gdcore._initializer import as_count, as_real
+from gdcore._keywords import named_arguments, refuse_unknown
 from gdcore._layer import Layer, as_weights
 from gdcore.layers import Input, check_layer, check_layers
 
@@ -22,15 +24,7 @@ _ELSEWHERE = {
     "name": "a variable of yours names a model",
     "seed": "the seed is fit's, model.fit(X, y, seed=0), or clone's, model.clone(seed=0)",
 }
-
-
-def refuse_unknown(
-    what: str, unknown: dict[str, Any], accepted: str, known: dict[str, str]
-) -> None:
-    """Raise for keywords that do not exist; the error says what is accepted."""
-    for name in unknown:
-        hint = f"; {known[name]}" if name in known else ""
-        raise TypeError(f"{what}: unknown argument {name}=; accepted: {accepted}{hint}")
+_BUILD = {"input_shape": "here it is input_width, the number of columns of X: model.build(3)"}
 
 
 class Stack:
@@ -51,6 +45,11 @@ class Stack:
         if given and isinstance(given[0], Input):
             self._input = given.pop(0)  # type: ignore[assignment]
         self._join(given)
+
+    if not TYPE_CHECKING:  # which would take any attribute for one that there is
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_of(self, name, MODEL)
 
     # ---- Layers ----------------------------------------------------------------------------------
 
@@ -211,6 +210,7 @@ class Stack:
     def _check_width(self, outputs: int) -> None:
         """Refuse a width of the outputs; a model's loss may."""
 
+    @named_arguments(_BUILD)
     def build(self, input_width: int, dtype: DTypeLike | None = None) -> None:
         """Make the arrays of the parameters, for X of so many columns.
 
@@ -236,7 +236,7 @@ class Stack:
         >>> model.layers[0].W.shape
         (3, 2)
         """
-        plan = self._plan_for(Input(input_width).width)
+        plan = self._plan_for(_as_width(input_width))
         own = self._store.dtype
         wanted = (own or _FLOATS[1]) if dtype is None else as_real(dtype)
         if own is not None and wanted != own:
@@ -381,3 +381,12 @@ class Stack:
     def _penalties(self) -> list[Penalty]:
         """Return (position in params, l1, l2) of each regularized parameter."""
         return self._known_plan().penalties
+
+
+def _as_width(value: Any) -> int:
+    """Return the number of columns that `build` is given."""
+    if isinstance(value, tuple | list) and len(value) == 1:
+        value = value[0]
+    last = value[-1] if isinstance(value, tuple | list) and value else 3
+    meaning = f", the number of columns of X: model.build({last})"
+    return as_count(value, "build: input_width", 1, meaning)
