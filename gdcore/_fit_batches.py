@@ -22,13 +22,15 @@ from gdcore.history import History
 if TYPE_CHECKING:
     from gdcore._model import Model
 
+_WEIGHTS = "let batches be (X, y, sample_weight)"
+# Arguments of fit that need all rows at once: their defaults, and the way out.
 _REFUSED = {
-    "validation_split": 0.0,
-    "sample_weight": None,
-    "batch_order": None,
-    "stratify": False,
-    "resume": False,
-    "class_weight": None,
+    "validation_split": (0.0, "give validation_data, or arrays"),
+    "sample_weight": (None, _WEIGHTS),
+    "batch_order": (None, "let X give its batches in that order"),
+    "stratify": (False, "give validation_data, or arrays"),
+    "resume": (False, "a fit on them begins anew, with the weights as they are: leave it out"),
+    "class_weight": (None, _WEIGHTS),
 }
 
 
@@ -37,8 +39,24 @@ def is_batches(X: Any, y: Any) -> bool:
     if y is not None or isinstance(X, np.ndarray) or hasattr(X, "__array__"):
         return False
     if isinstance(X, list | tuple):
+        _refuse_pair(X)
         return bool(X) and isinstance(X[0], tuple) and len(X[0]) in (2, 3)
+    if hasattr(X, "__getitem__") and hasattr(X, "__len__") and not hasattr(X, "__iter__"):
+        raise TypeError(
+            f"X is {type(X).__name__}, which has entries but does not give them one by one;"
+            " accepted is a function that does: fit(lambda: (X[i] for i in range(len(X))))"
+        )
     return hasattr(X, "__iter__") or callable(X)
+
+
+def _refuse_pair(X: Any) -> None:
+    """Refuse rows and targets that were given as one argument."""
+    if len(X) in (2, 3) and getattr(X[0], "ndim", 0) > isinstance(X, list):
+        names = ", ".join(("X", "y", "sample_weight=w")[: len(X)])
+        raise TypeError(
+            f"X is a {type(X).__name__} of {len(X)} arrays, and y is missing; give them one by one:"
+            f" fit({names})"
+        )
 
 
 def batch_of(model: Model, item: Any, class_weight: Any = None) -> Data:
@@ -281,12 +299,12 @@ def _first(batches: Iterator[Any]) -> tuple[Any, Iterator[Any]]:
 
 def check_settings(given: dict[str, Any]) -> None:
     """Refuse arguments of fit that need all rows at once."""
-    for name, default in _REFUSED.items():
+    for name, (default, way_out) in _REFUSED.items():
         value = given.get(name, default)
         if value is not default and not (isinstance(value, float) and value == default):
             raise ValueError(
-                f"{name} is given, but X gives batches one by one; arrays are accepted with it"
-                " (weights of rows: let batches be (X, y, sample_weight))"
+                f"{name} is given, but X gives batches one by one; arrays are accepted with it;"
+                f" {way_out}"
             )
 
 

@@ -358,5 +358,8 @@ def _metrics_of(value: Any) -> list[Any]:
     found = [get(one) for one in (value if isinstance(value, list | tuple) else [value])]
     for number, metric in enumerate(found):
         if any(metric.name == other.name for other in found[:number]):
-            raise ValueError(f"metrics: two have the name {metric.name!r}; give one another: name=")
+            raise ValueError(
+                f"metrics: two have the name {metric.name!r}; give one another, of a metric's name,"
+                f" a loss or a function: gd.metrics.get(..., name='{metric.name}_2')"
+            )
     return found

@@ -19,10 +19,21 @@ class Loader:
         return iter([list(batch) for batch in BATCHES])
 
 
+class Indexed:
+    """A sequence of batches, which has no iterator."""
+
+    def __len__(self):
+        return len(BATCHES)
+
+    def __getitem__(self, index):
+        return BATCHES[index]
+
+
 SOURCES = {
     "list": lambda: BATCHES,
     "function": lambda: lambda: iter(BATCHES),
     "iterable": Loader,
+    "indexed": lambda: lambda: (Indexed()[i] for i in range(len(Indexed()))),
 }
 
 
@@ -149,7 +160,17 @@ def test_a_batch_that_does_not_fit_ends_the_fit_after_the_steps_before_it():
         (lambda: BATCHES, {"batch_order": np.arange}, ValueError, "batch_order is given, but X"),
         (lambda: BATCHES, {"stratify": True}, ValueError, "stratify is given, but X gives"),
         (lambda: BATCHES, {"class_weight": "balanced"}, ValueError, "class_weight is given"),
-        (lambda: BATCHES, {"resume": True}, ValueError, "resume is given, but X gives"),
+        (lambda: BATCHES, {"resume": True}, ValueError, "resume is given, but X .*begins anew, w"),
+        (lambda: BATCHES, {"sample_weight": Y[:, 0]}, ValueError, r"be \(X, y, sample_weight\)$"),
+        (lambda: (X, Y), {}, TypeError, r"X is a tuple of 2 arrays, .*: fit\(X, y\)$"),
+        (lambda: [X, Y], {}, TypeError, r"X is a list of 2 arrays, .*: fit\(X, y\)$"),
+        (lambda: (X, Y, Y[:, 0]), {}, TypeError, r": fit\(X, y, sample_weight=w\)$"),
+        (
+            Indexed,
+            {},
+            TypeError,
+            r"X is Indexed, .*lambda: \(X\[i\] for i in range\(len\(X\)\)\)\)$",
+        ),
         (lambda: iter([(X, Y[:3])]), {}, ValueError, "y has 3 rows but X has 70"),
         (lambda: iter([(X * np.nan, Y)]), {}, ValueError, "X holds nan in row 0, column 0"),
     ],
