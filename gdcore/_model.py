@@ -90,7 +90,8 @@ class Model(Stack):
         Parameters
         ----------
         weights : list of array-like
-            In the order and the shapes of `get_weights`; other types are converted.
+            In the order and the shapes of `get_weights`; other types are converted. A model that
+            does not know the width of X takes it from the first: the rows of W.
 
         Raises
         ------

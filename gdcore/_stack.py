@@ -340,29 +340,42 @@ class Stack:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Write weights into the model's arrays, see `gdcore._model.Model.set_weights`."""
-        self._known_plan()
         if not isinstance(weights, list | tuple):
             raise TypeError(
                 f"weights is {type(weights).__name__}; a list of arrays is accepted, as"
                 " get_weights() returns it"
             )
-        if not self.built:
-            self._store.build(self._store.dtype or _FLOATS[1])
-        live = self._weights()
+        plan = self._plan_of(weights)
+        real = self._store.dtype or _FLOATS[1]
+        live = self._weights() if self.built else self._weights_to_be(plan, real)
         if len(weights) != len(live):
             raise ValueError(
                 f"weights holds {len(weights)} arrays but the model has {len(live)}:"
                 f" {', '.join(f'{name} {array.shape}' for name, array in live)}"
             )
-        assert self._store.flat is not None
-        written = (self._store.flat, *self._store.buffers)
+        written = () if self._store.flat is None else (self._store.flat, *self._store.buffers)
         arrays = [
             as_weights(f"weights[{i}] ({name})", value, array, *written)
             for i, (value, (name, array)) in enumerate(zip(weights, live, strict=True))
         ]
-        for (_, array), values in zip(live, arrays, strict=True):
+        self.build(plan.inputs, real)
+        for (_, array), values in zip(self._weights(), arrays, strict=True):
             array[...] = values
         self._store.drawn = True
+
+    def _plan_of(self, weights: Sequence[Any]) -> Plan:
+        """Return the model's plan; where it does not know its width, the first weights say it."""
+        if self._store.plan is not None or not weights:
+            return self._known_plan()
+        first = weights[0]
+        if not isinstance(first, list | tuple) and not np.ndim(first):
+            return self._known_plan()
+        return self._plan_for(len(first)) if len(first) else self._known_plan()
+
+    def _weights_to_be(self, plan: Plan, real: np.dtype[Any]) -> list[tuple[str, Array]]:
+        """Return name and shape of all weights, as arrays without memory."""
+        shapes = self._weight_shapes(plan)
+        return [(name, np.broadcast_to(real.type(0), shape)) for name, shape in shapes.items()]
 
     # ---- What the core runs ----------------------------------------------------------------------
 
