@@ -113,7 +113,7 @@ def _refuse_type(array: Array, name: str, labels: bool) -> NoReturn:
     )
 
 
-def _find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | None:
+def find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | None:
     """Return row and column of the first value that is not in [low, high], or None."""
     step = max(BLOCK // max(matrix.shape[1], 1), 1)
     for start in range(0, len(matrix), step):
@@ -309,7 +309,7 @@ def _refuse_targets(array: Array, kind: str, columns: int, name: str) -> NoRetur
 
 def _check_shares(matrix: Array, kind: str, name: str) -> None:
     """Refuse targets of a cross-entropy that are no probabilities."""
-    place = _find_outside(matrix, 0, 1)
+    place = find_outside(matrix, 0, 1)
     if place is None:
         return
     found, (row, column) = matrix[place].item(), place
@@ -382,7 +382,7 @@ def _sample_weights(value: Any, n: int, name: str) -> Array:
     matrix = _matrix(array, 1)
     if matrix is None:
         raise ValueError(f"{name} has shape {array.shape}; one weight for each row is accepted")
-    place = _find_outside(matrix, 0.0, np.finfo(np.float64).max)
+    place = find_outside(matrix, 0.0, np.finfo(np.float64).max)
     if place is not None:
         raise ValueError(
             f"{name} holds {matrix[place].item()!r} in row {place[0]}; finite numbers >= 0 are"

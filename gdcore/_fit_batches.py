@@ -218,7 +218,7 @@ class BatchFit:
         if outcome.reason is Reason.NONFINITE:
             assert self.model.optimizer is not None
             self.model._outside_at = self.model.optimizer.t
-            error = failure(self, outcome)
+            error = failure(self, outcome, data)
             self.model.stop_training = True
             if self.settings.on_nonfinite == "raise":
                 raise error
@@ -334,7 +334,7 @@ def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: boo
     outcome = taking.take(data, seen)
     if outcome.reason is Reason.NONFINITE:
         assert taking.trainer is not None
-        raise failure(_Single(model, taking.trainer), outcome)
+        raise failure(_Single(model, taking.trainer), outcome, data)
     model._own_steps = (steps[0], taking.count)
     values = {"loss": float(outcome.losses[0])}
     if seen is not None:
