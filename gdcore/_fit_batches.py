@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ class BatchFit:
         self.batch = self.epoch = 0
         self.total = self.weight = math.nan
         self.penalty = 0.0  # of the last batch, where the losses of batches add up
-        self.begun_anew = False
+        self.begun_anew = self.warned = False
         self.sums = getattr(model.loss, "reduction", "mean") == "sum"
         settings.check_optimizer(model, None)
         self.history: History
@@ -178,6 +179,7 @@ class BatchFit:
                 self._ended(number)
                 continue
             if item is None:
+                self._warn_of_few(number)
                 break
             outcome = self._take(batch_of(self.model, item), streams)
             if len(outcome.lrs):
@@ -187,6 +189,20 @@ class BatchFit:
         loss = self.total / self.weight if self.weight else self.total + self.penalty
         self._finish_epoch(number, loss, lr, streams)
         return True
+
+    def _warn_of_few(self, number: int) -> None:
+        """Say once that the source gives fewer batches than an epoch is to have."""
+        if self.batches is None or self.warned:
+            return
+        from gdcore.autodiff._errors import user_stacklevel
+
+        self.warned = True
+        warnings.warn(
+            f"X ended after {self.batch} of {self.batches} batches of epoch {number}, which ends"
+            f" there; steps_per_epoch is {self.batches}: give that many, or leave it out",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
 
     def _is_last(self) -> bool:
         """Whether the batch that was taken ends its epoch."""

@@ -183,7 +183,8 @@ class Sequential(Model):
         drop_last : bool, default False
             Leave out a last batch that is smaller than the others.
         steps_per_epoch : int, optional
-            Steps of an epoch; for iterables that do not end.
+            Steps of an epoch; for iterables that do not end. One that ends before ends its epoch,
+            with a warning.
         stratify : bool, default False
             Take `validation_split` of each class.
 

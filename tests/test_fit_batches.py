@@ -2,6 +2,7 @@
 
 import itertools
 
+import fit_cases
 import numpy as np
 import pytest
 from fit_cases import LABELS, ROWS, X, Y, bits, classifier, loop, net, train
@@ -184,6 +185,19 @@ def test_sources_that_are_refused_before_any_step(source, settings, error, messa
     assert model.history is None
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_fewer_batches_than_steps_per_epoch_are_told_once(epochs):
+    model, twin = net(), net()
+    words = r"X ended after 3 of 5 batches of epoch 0, .*steps_per_epoch is 5: give that many"
+    with pytest.warns(UserWarning, match=words) as told:
+        h = train(model, BATCHES, steps_per_epoch=5, epochs=epochs)
+    assert [one.filename for one in told] == [fit_cases.__file__]
+    by_hand(twin, epochs)
+    assert bits(model) == bits(twin)
+    assert len(h.batch_losses) == 3 * epochs
+
+
+@pytest.mark.filterwarnings("ignore:X ended after 1 of 2 batches of epoch 1")
 @pytest.mark.parametrize("steps", [None, 2])
 def test_an_iterator_that_ends_too_soon_says_how_it_would_not(steps):
     model = net()

@@ -495,6 +495,7 @@ def test_errors_that_are_not_made_of_a_message_are_loaded(tmp_path):
     assert "UnicodeDecodeError: 'utf-8' codec" in str(again.errors["b"])
 
 
+@saved
 @pytest.mark.parametrize(
     ("key", "wanted"),
     [(np.str_("q"), "q"), ((np.str_("a"), (1, None)), ("a", (1, None))), (np.float64(2), 2.0)],
