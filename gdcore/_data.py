@@ -70,6 +70,8 @@ def _converted(value: Any, name: str) -> Array:
         )
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
+    if _is_sequence(value):  # NumPy asks such a one for entries until it raises, if it ever does
+        value = [value[i] for i in range(len(value))]
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -79,6 +81,13 @@ def _converted(value: Any, name: str) -> Array:
     if array.dtype == object and not array.ndim:
         raise TypeError(f"{name} is {type(value).__name__}; {_way_to_rows(value, name)}")
     return array
+
+
+def _is_sequence(value: Any) -> bool:
+    """Whether a value has entries and a length, and nothing else by which they are read."""
+    others = ("__iter__", "__array__", "__array_interface__", "__buffer__")
+    own = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return own and not isinstance(value, memoryview) and not any(hasattr(value, o) for o in others)
 
 
 def _way_to_rows(value: Any, name: str) -> str:
@@ -417,7 +426,7 @@ def _labels(y: Array, kind: str, outputs: int, what: str) -> tuple[Array, Sequen
 def way_out_of(what: str) -> str:
     """Return what is to be done where there are no classes for class_weight or stratify."""
     if what == "class_weight":
-        return "for other targets give sample_weight, one weight for each row"
+        return "give sample_weight, one weight for each row"
     return "leave it out: the last rows validate, or give validation_data"
 
 

@@ -30,7 +30,7 @@ _REFUSED = {
     "sample_weight": (None, _WEIGHTS),
     "batch_order": (None, "let X give its batches in that order"),
     "stratify": (False, "give validation_data, or arrays"),
-    "resume": (False, "a fit on them begins anew, with the weights as they are: leave it out"),
+    "resume": (False, "a fit on batches begins anew, with the weights as they are: leave it out"),
     "class_weight": (None, _WEIGHTS),
 }
 

@@ -78,6 +78,26 @@ def test_lists_are_read():
     assert check_X([[1.5]], None).dtype == np.float64
 
 
+class Endless:
+    """A sequence that never says that there is no such entry."""
+
+    def __init__(self, entry):
+        self.entry = entry
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.entry
+
+
+def test_sequences_are_read_up_to_their_length():
+    np.testing.assert_array_equal(check_X(Endless([1.0, 2.0]), 2), [[1, 2], [1, 2]])
+    with pytest.raises(ValueError, match="X cannot be read as an array of numbers"):
+        check_X(Endless((np.ones((3, 2)), np.ones(3))), 2)
+    assert check_X(memoryview(np.ones((2, 2))), 2).shape == (2, 2)
+
+
 class Sparse:
     def toarray(self):
         return np.ones((2, 2))
@@ -389,7 +409,9 @@ def test_class_weights_need_classes():
     ]:
         with pytest.raises(ValueError, match="class_weight needs targets that are classes"):
             weights(None, "balanced", y, kind, y.shape[1])
-    with pytest.raises(ValueError, match="one column of 0 and 1, but y has 3 columns of them; for"):
+    with pytest.raises(
+        ValueError, match="one column of 0 and 1, but y has 3 columns of them; give"
+    ):
         weights(None, "balanced", np.ones((4, 3)), "binary", 3)
     with pytest.raises(ValueError, match=r"holds 0\.5 in row 1; 0 and 1 are accepted"):
         weights(None, "balanced", np.array([[0.0], [0.5]]), "binary", 1)

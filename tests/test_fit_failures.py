@@ -204,7 +204,7 @@ def test_class_weight_names_the_loss_as_the_reason(loss, found):
         lambda m: m.train_on_batch(X, y, class_weight={0: 1, 1: 5}),
         lambda m: gd.find_lr(m, X, y, class_weight={0: 1, 1: 5}),
     ):
-        refused(model, call, ValueError, words, "or for other targets give sample_weight")
+        refused(model, call, ValueError, words, "or give sample_weight, one weight")
 
 
 # ---- Arguments -----------------------------------------------------------------------------------
