@@ -70,30 +70,59 @@ def _converted(value: Any, name: str) -> Array:
         )
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
+    if _is_sequence(value):  # NumPy asks such a one for entries until it raises, if it ever does
+        value = [value[i] for i in range(len(value))]
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (ValueError, TypeError) as error:
         if isinstance(value, list | tuple):
             raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from None
         raise
+    if array.dtype == object and not array.ndim:
+        raise TypeError(f"{name} is {type(value).__name__}; {_way_to_rows(value, name)}")
+    return array
+
+
+def _is_sequence(value: Any) -> bool:
+    """Whether a value has entries and a length, and nothing else by which they are read."""
+    others = ("__iter__", "__array__", "__array_interface__", "__buffer__")
+    own = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return own and not isinstance(value, memoryview) and not any(hasattr(value, o) for o in others)
+
+
+def _way_to_rows(value: Any, name: str) -> str:
+    """Return what is accepted instead of one object that is no array."""
+    if isinstance(value, Mapping):
+        return f"an array is accepted: np.column_stack([*{name}.values()]) of columns"
+    if not (hasattr(value, "__iter__") or callable(value)):
+        return "an array, or what NumPy reads as one, is accepted"
+    if name == "X":
+        return (
+            "an array with all rows is accepted (batches (X, y) that come one by one are for"
+            " model.fit alone, without y: model.fit(batches))"
+        )
+    return f"an array with all rows is accepted: np.array([*{name}])"
 
 
 def _refuse_type(array: Array, name: str, labels: bool) -> NoReturn:
     """Raise for an array whose type the core does not read."""
     if array.dtype.kind not in "OUST":
+        way_out = f"{name}.astype(np.float64)"
+        if array.dtype.kind == "c":
+            way_out = f"{name}.real, np.abs({name}), or both parts side by side"
         raise TypeError(
             f"{name} has dtype {array.dtype}; float32, float64, integers and booleans are accepted:"
-            f" {name}.astype(np.float64)"
+            f" {way_out}"
         )
     found = f" (its first entry is {array.flat[0]!r:.40})" if array.size else ""
     hint = f", and {_ENCODE.format(name=name)}" if labels else ""
     raise TypeError(
-        f"{name} has dtype {array.dtype}{found}; numbers are accepted: {name}.astype(np.float64)"
+        f"{name} has dtype {array.dtype}{found}; numbers are accepted: np.array({name}, np.float64)"
         f" reads those that are stored as text or objects{hint}"
     )
 
 
-def _find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | None:
+def find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | None:
     """Return row and column of the first value that is not in [low, high], or None."""
     step = max(BLOCK // max(matrix.shape[1], 1), 1)
     for start in range(0, len(matrix), step):
@@ -105,21 +134,28 @@ def _find_outside(matrix: Array, low: float, high: float) -> tuple[int, int] | N
     return None
 
 
-def _check_finite(matrix: Array, name: str) -> None:
-    """Refuse a NaN or an infinity; the error names the first."""
+def _check_finite(matrix: Array, name: str, other: str, axes: int = 2) -> None:
+    """Refuse a NaN or an infinity; the error names the first, `other` has as many rows."""
     place = _core.find_nonfinite(matrix)
     if place is not None:
         row, column = place
         raise ValueError(
             f"{name} holds {float(matrix[place])} in row {row}, column {column}; finite numbers are"
-            f" accepted: leave such rows out ({name}[np.isfinite({name}).all(axis=1)]) or fill them"
+            f" accepted: {_left_out(name, other, axes)}, or fill them"
         )
+
+
+def _left_out(name: str, other: str, axes: int) -> str:
+    """Return how rows that are not finite are left out of an array, and of the other if any."""
+    each = "" if axes == 1 else f".all(axis={1 if axes == 2 else tuple(range(1, axes))})"
+    both = f"{name}[keep], {other}[keep]" if other else f"{name}[keep]"
+    return f"leave such rows out (keep = np.isfinite({name}){each}; {both})"
 
 
 # ---- X -------------------------------------------------------------------------------------------
 
 
-def check_X(X: Any, width: int | None, name: str = "X") -> Array:
+def check_X(X: Any, width: int | None, name: str = "X", other: str = "y") -> Array:
     """Return X as a matrix, a view of what was given.
 
     Parameters
@@ -128,8 +164,8 @@ def check_X(X: Any, width: int | None, name: str = "X") -> Array:
         An array of any strides, a memory map, a list, a frame, a tensor on the CPU.
     width : int or None
         Columns that the model takes; None while it does not know.
-    name : str
-        What errors call it.
+    name, other : str
+        What errors call it and the targets, "" where there are none.
 
     Raises
     ------
@@ -149,7 +185,7 @@ def check_X(X: Any, width: int | None, name: str = "X") -> Array:
             f"{name} has {columns} columns but the model takes rows of {width}; its shape is"
             f" {array.shape}"
         )
-    _check_finite(array, name)
+    _check_finite(array, name, other)
     return array
 
 
@@ -203,15 +239,16 @@ def check_y(y: Any, kind: str, outputs: int, n: int, name: str = "y", other: str
         raise ValueError(f"{name} is the number {array}; one target for each row is accepted")
     check_length(array, n, name, other)
     if kind == "sparse":
-        return _class_numbers(array, outputs, name)
+        return _class_numbers(array, outputs, name, other)
     columns = 1 if kind == "paired" else outputs
     matrix = _matrix(array, columns)
     if matrix is None:
         if kind == "function":
-            _check_finite(array.reshape(n, -1) if array.ndim != 1 else array[:, None], name)
+            flat = array.reshape(n, -1) if array.ndim != 1 else array[:, None]
+            _check_finite(flat, name, other, array.ndim)
             return array
         _refuse_targets(array, kind, columns, name)
-    _check_finite(matrix, name)
+    _check_finite(matrix, name, other, array.ndim)
     if kind in ("binary", "onehot"):
         _check_shares(matrix, kind, name)
     return matrix
@@ -239,7 +276,7 @@ def _matrix(array: Array, columns: int) -> Array | None:
     return view[:, None] if columns == 1 else view
 
 
-def _class_numbers(array: Array, classes: int, name: str) -> Array:
+def _class_numbers(array: Array, classes: int, name: str, other: str) -> Array:
     """Return class numbers (n,) after a look at each."""
     labels = _matrix(array, 1)
     if labels is None:
@@ -254,6 +291,8 @@ def _class_numbers(array: Array, classes: int, name: str) -> Array:
         found = labels[row, 0]
         if found == classes:
             hint = f" (classes that begin with 1? {name} - 1)"
+        elif not np.isfinite(found):
+            hint = f": {_left_out(name, other, array.ndim)}"
         else:
             hint = f" ({_ENCODE.format(name=name)})"
         raise ValueError(
@@ -279,7 +318,7 @@ def _refuse_targets(array: Array, kind: str, columns: int, name: str) -> NoRetur
 
 def _check_shares(matrix: Array, kind: str, name: str) -> None:
     """Refuse targets of a cross-entropy that are no probabilities."""
-    place = _find_outside(matrix, 0, 1)
+    place = find_outside(matrix, 0, 1)
     if place is None:
         return
     found, (row, column) = matrix[place].item(), place
@@ -352,7 +391,7 @@ def _sample_weights(value: Any, n: int, name: str) -> Array:
     matrix = _matrix(array, 1)
     if matrix is None:
         raise ValueError(f"{name} has shape {array.shape}; one weight for each row is accepted")
-    place = _find_outside(matrix, 0.0, np.finfo(np.float64).max)
+    place = find_outside(matrix, 0.0, np.finfo(np.float64).max)
     if place is not None:
         raise ValueError(
             f"{name} holds {matrix[place].item()!r} in row {place[0]}; finite numbers >= 0 are"
@@ -368,9 +407,10 @@ def _labels(y: Array, kind: str, outputs: int, what: str) -> tuple[Array, Sequen
     if kind in ("sparse", "onehot"):
         return y if kind == "sparse" else y.argmax(axis=1), range(outputs)
     if kind not in ("binary", "signs") or y.shape[1] != 1:
+        columns = f", but y has {y.shape[1]} columns of them" if kind in ("binary", "signs") else ""
         raise ValueError(
             f"{what} needs targets that are classes: class numbers, one-hot rows, or one column of"
-            " 0 and 1; for other targets give sample_weight"
+            f" 0 and 1{columns}; {way_out_of(what)}"
         )
     labels, known = y[:, 0], ((0, 1) if kind == "binary" else (-1, 0, 1))
     strange = ~np.isin(labels, known)
@@ -381,6 +421,13 @@ def _labels(y: Array, kind: str, outputs: int, what: str) -> tuple[Array, Sequen
             f" {row}; {' and '.join(map(str, known))} are accepted"
         )
     return labels, known
+
+
+def way_out_of(what: str) -> str:
+    """Return what is to be done where there are no classes for class_weight or stratify."""
+    if what == "class_weight":
+        return "give sample_weight, one weight for each row"
+    return "leave it out: the last rows validate, or give validation_data"
 
 
 def _class_weights(

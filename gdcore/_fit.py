@@ -364,7 +364,7 @@ class Fit:
         if outcome.reason is Reason.NONFINITE:
             assert self.model.optimizer is not None
             self.model._outside_at = self.model.optimizer.t  # the average is not the good weights'
-            error = failure(self, outcome)
+            error = failure(self, outcome, self.data.train)
             self.model.stop_training = True
             if self.settings.on_nonfinite == "raise":
                 raise error

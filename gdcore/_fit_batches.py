@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ from gdcore.history import History
 if TYPE_CHECKING:
     from gdcore._model import Model
 
+_WEIGHTS = "let batches be (X, y, sample_weight)"
+# Arguments of fit that need all rows at once: their defaults, and the way out.
 _REFUSED = {
-    "validation_split": 0.0,
-    "sample_weight": None,
-    "batch_order": None,
-    "stratify": False,
-    "resume": False,
-    "class_weight": None,
+    "validation_split": (0.0, "give validation_data, or arrays"),
+    "sample_weight": (None, _WEIGHTS),
+    "batch_order": (None, "let X give its batches in that order"),
+    "stratify": (False, "give validation_data, or arrays"),
+    "resume": (False, "a fit on batches begins anew, with the weights as they are: leave it out"),
+    "class_weight": (None, _WEIGHTS),
 }
 
 
@@ -37,8 +40,24 @@ def is_batches(X: Any, y: Any) -> bool:
     if y is not None or isinstance(X, np.ndarray) or hasattr(X, "__array__"):
         return False
     if isinstance(X, list | tuple):
+        _refuse_pair(X)
         return bool(X) and isinstance(X[0], tuple) and len(X[0]) in (2, 3)
+    if hasattr(X, "__getitem__") and hasattr(X, "__len__") and not hasattr(X, "__iter__"):
+        raise TypeError(
+            f"X is {type(X).__name__}, which has entries but does not give them one by one;"
+            " accepted is a function that does: fit(lambda: (X[i] for i in range(len(X))))"
+        )
     return hasattr(X, "__iter__") or callable(X)
+
+
+def _refuse_pair(X: Any) -> None:
+    """Refuse rows and targets that were given as one argument."""
+    if len(X) in (2, 3) and getattr(X[0], "ndim", 0) > isinstance(X, list):
+        names = ", ".join(("X", "y", "sample_weight=w")[: len(X)])
+        raise TypeError(
+            f"X is a {type(X).__name__} of {len(X)} arrays, and y is missing; give them one by one:"
+            f" fit({names})"
+        )
 
 
 def batch_of(model: Model, item: Any, class_weight: Any = None) -> Data:
@@ -99,7 +118,7 @@ class BatchFit:
         self.batch = self.epoch = 0
         self.total = self.weight = math.nan
         self.penalty = 0.0  # of the last batch, where the losses of batches add up
-        self.begun_anew = False
+        self.begun_anew = self.warned = False
         self.sums = getattr(model.loss, "reduction", "mean") == "sum"
         settings.check_optimizer(model, None)
         self.history: History
@@ -160,6 +179,7 @@ class BatchFit:
                 self._ended(number)
                 continue
             if item is None:
+                self._warn_of_few(number)
                 break
             outcome = self._take(batch_of(self.model, item), streams)
             if len(outcome.lrs):
@@ -169,6 +189,20 @@ class BatchFit:
         loss = self.total / self.weight if self.weight else self.total + self.penalty
         self._finish_epoch(number, loss, lr, streams)
         return True
+
+    def _warn_of_few(self, number: int) -> None:
+        """Say once that the source gives fewer batches than an epoch is to have."""
+        if self.batches is None or self.warned:
+            return
+        from gdcore.autodiff._errors import user_stacklevel
+
+        self.warned = True
+        warnings.warn(
+            f"X ended after {self.batch} of {self.batches} batches of epoch {number}, which ends"
+            f" there; steps_per_epoch is {self.batches}: give that many, or leave it out",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
 
     def _is_last(self) -> bool:
         """Whether the batch that was taken ends its epoch."""
@@ -200,7 +234,7 @@ class BatchFit:
         if outcome.reason is Reason.NONFINITE:
             assert self.model.optimizer is not None
             self.model._outside_at = self.model.optimizer.t
-            error = failure(self, outcome)
+            error = failure(self, outcome, data)
             self.model.stop_training = True
             if self.settings.on_nonfinite == "raise":
                 raise error
@@ -281,12 +315,12 @@ def _first(batches: Iterator[Any]) -> tuple[Any, Iterator[Any]]:
 
 def check_settings(given: dict[str, Any]) -> None:
     """Refuse arguments of fit that need all rows at once."""
-    for name, default in _REFUSED.items():
+    for name, (default, way_out) in _REFUSED.items():
         value = given.get(name, default)
         if value is not default and not (isinstance(value, float) and value == default):
             raise ValueError(
-                f"{name} is given, but X gives batches one by one; arrays are accepted with it"
-                " (weights of rows: let batches be (X, y, sample_weight))"
+                f"{name} is given, but X gives batches one by one; arrays are accepted with it;"
+                f" {way_out}"
             )
 
 
@@ -316,7 +350,7 @@ def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: boo
     outcome = taking.take(data, seen)
     if outcome.reason is Reason.NONFINITE:
         assert taking.trainer is not None
-        raise failure(_Single(model, taking.trainer), outcome)
+        raise failure(_Single(model, taking.trainer), outcome, data)
     model._own_steps = (steps[0], taking.count)
     values = {"loss": float(outcome.losses[0])}
     if seen is not None:

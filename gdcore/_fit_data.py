@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gdcore._data import check_weights, check_X, check_y, split_validation
+from gdcore._data import check_weights, check_X, check_y, split_validation, way_out_of
 from gdcore._networks import Data
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def prepare(
     if y is None:
         raise TypeError("y is None; one target for each row of X is accepted")
     y = check_y(y, kind, outputs, len(X))
+    stratify = settings.stratify and bool(settings.validation_split)
+    _check_classes(model, class_weight=settings.class_weight, stratify=stratify)
     _check_metrics(model, y, outputs)
     held = given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
     own = check_weights(settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float))
@@ -57,12 +59,30 @@ def checked(
     X = check_X(X, model._width)
     outputs, kind = model._plan_for(X.shape[1]).width, model._loss_kind()
     y = check_y(y, kind, outputs, len(X))
+    _check_classes(model, class_weight=class_weight)
     weights = check_weights(
         sample_weight, class_weight, y, len(X), kind, outputs, np.dtype(np.float64)
     )
     if metrics:
         _check_metrics(model, y, outputs)
     return Data(X, y, as_weights(weights))
+
+
+def _check_classes(model: Model, **asked: Any) -> None:
+    """Refuse what goes by the classes of the targets, where the loss has none."""
+    if model._loss_kind() not in ("values", "paired", "function"):
+        return
+    loss = getattr(model.loss, "name", None)
+    found = f"the model's is {loss!r}, for which y is numbers"
+    if not isinstance(loss, str):
+        found = "the model's is a function of yours, for which y may be anything"
+    for name, value in asked.items():
+        if value is not None and value is not False:
+            what = "stratify=True" if name == "stratify" else name
+            raise ValueError(
+                f"{what} needs a loss of classes, but {found}; compile with a cross-entropy or a"
+                f" hinge, or {way_out_of(what)}"
+            )
 
 
 def _weigh_classes(settings: FitSettings, train: Data, kind: str, outputs: int) -> Data:
@@ -107,11 +127,12 @@ def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: in
     if pair is None:
         return None
     if not isinstance(pair, tuple | list) or len(pair) not in (2, 3):
+        length = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
         raise TypeError(
-            f"validation_data is {type(pair).__name__}; a tuple (X, y) or (X, y, sample_weight) is"
-            " accepted"
+            f"validation_data is {type(pair).__name__}{length}; a tuple (X, y) or (X, y,"
+            " sample_weight) is accepted"
         )
-    X = check_X(pair[0], width, "validation_data[0]")
+    X = check_X(pair[0], width, "validation_data[0]", "validation_data[1]")
     y = check_y(pair[1], kind, outputs, len(X), "validation_data[1]", "validation_data[0]")
     weights = None
     if len(pair) == 3:

@@ -125,11 +125,17 @@ class FitSettings:
             return None
         number = epoch + self.initial_epoch
         order = np.ascontiguousarray(self.batch_order(number))
-        sound = order.shape == (rows,) and order.dtype.kind in "iu"
-        if not sound or (rows and (order.min() < 0 or order.max() >= rows)):
+        accepted = f"accepted are {rows} row numbers from 0 to {rows - 1}"
+        if order.shape != (rows,) or order.dtype.kind not in "iu":
             raise ValueError(
-                f"batch_order({number}) returned {np.asarray(order).dtype} of shape {order.shape};"
-                f" accepted are {rows} row numbers from 0 to {rows - 1}"
+                f"batch_order({number}) returned {order.dtype} of shape {order.shape}; {accepted}"
+            )
+        outside = (order < 0) | (order >= rows)
+        if outside.any():
+            place = int(outside.argmax())
+            raise ValueError(
+                f"batch_order({number}) returned the row number {order[place]} at place {place};"
+                f" {accepted}"
             )
         return order.astype(np.int64)
 

@@ -6,13 +6,15 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, Signature, signature
 from numbers import Integral
-from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gdcore import activations, initializers
 from gdcore._build import Plan, Store
+from gdcore._elsewhere import LAYER, attribute_of
+from gdcore._keywords import refuse_unknown
 from gdcore._names import did_you_mean
 from gdcore._settings import finite_number
 
@@ -162,7 +164,7 @@ class Layer:
     """
 
     __signature__: ClassVar[Signature]
-    _accepted: ClassVar[Mapping[str, Parameter]]
+    _accepted: ClassVar[Mapping[str, Parameter]] = {}
     _stem: ClassVar[str] = "layer"  # of the names that a model gives
 
     _store: Store | None
@@ -178,14 +180,14 @@ class Layer:
         cls.__signature__ = Signature(shown)
         cls._accepted = {p.name: p for p in shown}
 
-    def _take(self, given: Mapping[str, Any], unknown: Mapping[str, Any]) -> None:
-        """Take the constructor's arguments; `unknown` are those that it does not have."""
-        for name in unknown:
-            hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-            raise TypeError(
-                f"{type(self).__name__}: unknown argument {name}=; accepted: "
-                f"{', '.join(self._accepted)}{hint}"
-            )
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        """Refuse keywords that do not exist before Python misses ours, which they stand for."""
+        unknown = [name for name in given if name not in cls._accepted]
+        refuse_unknown(cls.__name__, unknown, ", ".join(cls._accepted), _ELSEWHERE)
+        return super().__new__(cls)
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        """Take the constructor's arguments."""
         self._given = {name: given[name] for name in self._accepted}
         self._settings = {name: self._clean(name, value) for name, value in self._given.items()}
         self._leave()
@@ -222,6 +224,11 @@ class Layer:
             hint = f"; {_SET[name]}" if name in _SET else did_you_mean(name, known)
             raise AttributeError(f"{self._title()} has no {name} to set{hint}")
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # which would take any attribute for one that there is
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_of(self, name, LAYER)
 
     # ---- In a model ------------------------------------------------------------------------------
 

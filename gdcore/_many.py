@@ -21,10 +21,10 @@ from gdcore._fit import BATCHES, Fit, conduct
 from gdcore._fit_data import prepare
 from gdcore._fit_settings import FitSettings
 from gdcore._initializer import as_generator
+from gdcore._keywords import refuse_unknown
 from gdcore._many_table import Table
 from gdcore._names import did_you_mean
 from gdcore._networks import network_of
-from gdcore._stack import refuse_unknown
 from gdcore._trainer import Reason
 from gdcore.history import History
 from gdcore.models import Sequential
@@ -233,7 +233,7 @@ def fit_many(
     """
     refuse_unknown(
         "fit_many",
-        {name: fit_arguments[name] for name in fit_arguments if name not in _FIT.split(", ")},
+        [name for name in fit_arguments if name not in _FIT.split(", ")],
         f"model, data, seed, {_FIT}",
         _ELSEWHERE,
     )

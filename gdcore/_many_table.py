@@ -63,8 +63,13 @@ class Table(Mapping[str, Any]):
         names = [name for name in self.columns if name != "error" or any(self.columns["error"])]
         count = len(self.columns["key"])
         shown = range(min(count, ROWS_SHOWN))
-        rows = [[_text(self.columns[name][i]) for name in names] for i in shown]
+        rows = [[self._cell(name, i) for name in names] for i in shown]
         return [names, *rows]
+
+    def _cell(self, name: str, row: int) -> str:
+        """Return an entry as text: what is missing is blank, but a key that is None is one."""
+        value = self.columns[name][row]
+        return _text(value) or (str(value) if name == "key" else "")
 
     def _more(self) -> str:
         more = len(self.columns["key"]) - ROWS_SHOWN

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from gdcore._average import keeps_average
 from gdcore._build import seeded
+from gdcore._keywords import named_arguments
 from gdcore._last_layer import (
     OF_CLASSES,
     OF_EVENTS,
@@ -26,15 +27,19 @@ from gdcore._last_layer import (
 from gdcore._layer import Layer
 from gdcore._model_optimizer import asked_for, grouped, settings_of
 from gdcore._optimizer import Optimizer
-from gdcore._stack import Stack, refuse_unknown
+from gdcore._stack import Stack
 from gdcore._summary import summary_html, summary_text
 from gdcore.activations import Activation
 from gdcore.losses import Loss
 
-# Arguments of Keras's compile, and where the same thing is said here.
-_ELSEWHERE = {
+# Arguments of Keras's compile, and where the same thing is said here; what is missing.
+_COMPILE = {
+    "jit_compile": "training runs in C anyway; leave it out",
     "learning_rate": "the rate is the optimizer's: gd.Adam(1e-3)",
+    "loss": "it says what training makes small: model.compile('adam', loss='mse')",
+    "loss_weights": "there is one output, and one loss; leave it out",
     "lr": "the rate is the optimizer's: gd.Adam(1e-3)",
+    "run_eagerly": "training runs in C anyway; leave it out",
     "weighted_metrics": "metrics= takes weights where fit and evaluate are given some",
 }
 # Attributes that a model has elsewhere, or not to be set, and where the same thing is done here.
@@ -44,6 +49,10 @@ _SET = {
     "lr": "the rate is the optimizer's: model.optimizer.lr = 0.01",
     "layers": "model.add puts one behind the others, before the model is built",
     **dict.fromkeys(("optimizer", "loss", "metrics"), "model.compile chooses it"),
+}
+_CLONE = {
+    "random_state": "here it is seed",
+    "weights": "a clone draws its own; copy.deepcopy(model) has the model's",
 }
 
 
@@ -81,7 +90,8 @@ class Model(Stack):
         Parameters
         ----------
         weights : list of array-like
-            In the order and the shapes of `get_weights`; other types are converted.
+            In the order and the shapes of `get_weights`; other types are converted. A model that
+            does not know the width of X takes it from the first: the rows of W.
 
         Raises
         ------
@@ -204,7 +214,8 @@ class Model(Stack):
         """The metrics, objects of ``gd.metrics``; the list is a new one."""
         return list(self._metrics)
 
-    def compile(self, optimizer: Any, loss: Any, metrics: Any = None, **unknown: Never) -> None:
+    @named_arguments(_COMPILE)
+    def compile(self, optimizer: Any, loss: Any, metrics: Any = None) -> None:
         """Choose how the model is trained.
 
         Parameters
@@ -233,7 +244,6 @@ class Model(Stack):
         >>> model.optimizer
         Adam(lr=0.001)
         """
-        refuse_unknown("compile", unknown, "optimizer, loss, metrics", _ELSEWHERE)
         self._refuse_busy()
         settings, chosen = settings_of(optimizer), as_loss(loss)
         judges = _metrics_of(metrics)
@@ -279,6 +289,7 @@ class Model(Stack):
 
     # ---- Copies, and how a model is shown --------------------------------------------------------
 
+    @named_arguments(_CLONE)
     def clone(self, seed: int | np.random.Generator | None = None) -> Self:
         """Return a model of the same layers and compile settings, with weights of its own.
 
@@ -348,5 +359,8 @@ def _metrics_of(value: Any) -> list[Any]:
     found = [get(one) for one in (value if isinstance(value, list | tuple) else [value])]
     for number, metric in enumerate(found):
         if any(metric.name == other.name for other in found[:number]):
-            raise ValueError(f"metrics: two have the name {metric.name!r}; give one another: name=")
+            raise ValueError(
+                f"metrics: two have the name {metric.name!r}; give one another, of a metric's name,"
+                f" a loss or a function: gd.metrics.get(..., name='{metric.name}_2')"
+            )
     return found

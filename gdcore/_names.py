@@ -6,10 +6,16 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'relu'?" with the nearest of the known names, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def did_you_mean(name: str, known: Iterable[str], form: str = "{!r}") -> str:
+    """Return "; did you mean 'relu'?" with the nearest of the known names, or nothing.
+
+    Where none is near, those that begin with the name are. `form` is how a name is written.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if not near and len(name) > 1:
+        near = [other for other in names if other.startswith(name)][:3]
+    return f"; did you mean {' or '.join(map(form.format, near))}?" if near else ""
 
 
 def no_attribute(module: str, name: str, known: Iterable[str]) -> AttributeError:

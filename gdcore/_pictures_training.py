@@ -397,7 +397,7 @@ def decision_regions(model: Any, X: Any, y: Any, ax: Axes | None = None) -> Disp
         those of class 1, of more columns the largest decides; labels stand for themselves.
     X : array-like (n, 2)
     y : array-like (n,), (n, 1) or one-hot (n, classes)
-        Labels.
+        Labels: class numbers, or what the model predicts.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -408,7 +408,8 @@ def decision_regions(model: Any, X: Any, y: Any, ax: Axes | None = None) -> Disp
     Raises
     ------
     ValueError
-        If X does not have two columns, or y not as many rows.
+        If X does not have two columns, y not as many rows, or one of y and the model's predictions
+        is numbers and the other is not.
 
     Examples
     --------
@@ -431,6 +432,12 @@ def decision_regions(model: Any, X: Any, y: Any, ax: Axes | None = None) -> Disp
     sides = [_cells(*pair) for pair in limits]
     grid = np.stack([part.ravel() for part in np.meshgrid(*sides)], axis=-1)
     found = _predicted(model, grid.astype(getattr(model, "dtype", None) or np.float64), labels)
+    if _are_numbers(labels) != _are_numbers(found):
+        raise ValueError(
+            f"y holds the label {labels.tolist()[0]!r} but the model predicts"
+            f" {found.tolist()[0]!r}; labels of the model's kind are accepted: classes, y ="
+            " np.unique(y, return_inverse=True) makes class numbers"
+        )
     names = np.unique(np.concatenate([found, labels]))
     ax = axes_for(ax)
     places = np.searchsorted(names, found.astype(names.dtype)).reshape(_CELLS, _CELLS)
@@ -456,6 +463,12 @@ def _labels_of(y: Any, rows: int) -> NDArray[Any]:
     return labels.astype(np.int64) if whole else labels
 
 
+def _are_numbers(labels: NDArray[Any]) -> bool:
+    if labels.dtype.kind != "O":
+        return labels.dtype.kind in "biuf"
+    return all(isinstance(label, int | float | np.number | np.bool_) for label in labels)
+
+
 def _cells(low: float, high: float) -> Float64Array:
     """Return the middles of the cells of a side."""
     edges = np.linspace(low, high, _CELLS + 1)
@@ -473,7 +486,9 @@ def _predicted(model: Any, grid: NDArray[Any], labels: NDArray[Any]) -> NDArray[
     values = values.reshape(len(grid))
     if not has_chances and (classes is not None or values.dtype.kind != "f"):
         return values  # labels already
-    pair = np.unique(labels) if classes is None else np.asarray(classes)
+    if classes is None:
+        classes = np.unique(labels) if _are_numbers(labels) else np.array([0, 1])
+    pair = np.asarray(classes)
     if len(pair) != 2 or pair.dtype.kind not in "iuf":
         pair = np.array([0, 1])
     middle = 0.5 if has_chances else pair.mean()

@@ -53,7 +53,7 @@ def metrics_of(model: Model) -> list[Any]:
 
 def predict(model: Model, X: Any) -> Array:
     """Return the outputs of the last layer; see `gdcore.models.Sequential.predict`."""
-    X = check_X(X, model._width)
+    X = check_X(X, model._width, other="")
     if not model.built:
         model._plan_for(X.shape[1])
         model._build_for(X)

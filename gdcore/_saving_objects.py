@@ -139,6 +139,8 @@ class Encoder:
         kind = type(value)
         if value is None or kind is bool or kind is str:
             return value
+        if isinstance(value, str):  # NumPy's, which is no array for it
+            return str.__str__(value)
         if kind is int:
             return value if abs(value) <= _EXACT else {"int": str(value)}
         if kind is float:

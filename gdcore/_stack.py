@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gdcore._build import Penalty, Plan, Stage, Store, seeded
-from gdcore._initializer import as_real
+from gdcore._elsewhere import MODEL, attribute_of
+from gdcore._initializer import as_count, as_real
+from gdcore._keywords import named_arguments, refuse_unknown
 from gdcore._layer import Layer, as_weights
 from gdcore.layers import Input, check_layer, check_layers
 
@@ -22,15 +24,7 @@ _ELSEWHERE = {
     "name": "a variable of yours names a model",
     "seed": "the seed is fit's, model.fit(X, y, seed=0), or clone's, model.clone(seed=0)",
 }
-
-
-def refuse_unknown(
-    what: str, unknown: dict[str, Any], accepted: str, known: dict[str, str]
-) -> None:
-    """Raise for keywords that do not exist; the error says what is accepted."""
-    for name in unknown:
-        hint = f"; {known[name]}" if name in known else ""
-        raise TypeError(f"{what}: unknown argument {name}=; accepted: {accepted}{hint}")
+_BUILD = {"input_shape": "here it is input_width, the number of columns of X: model.build(3)"}
 
 
 class Stack:
@@ -51,6 +45,11 @@ class Stack:
         if given and isinstance(given[0], Input):
             self._input = given.pop(0)  # type: ignore[assignment]
         self._join(given)
+
+    if not TYPE_CHECKING:  # which would take any attribute for one that there is
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_of(self, name, MODEL)
 
     # ---- Layers ----------------------------------------------------------------------------------
 
@@ -211,6 +210,7 @@ class Stack:
     def _check_width(self, outputs: int) -> None:
         """Refuse a width of the outputs; a model's loss may."""
 
+    @named_arguments(_BUILD)
     def build(self, input_width: int, dtype: DTypeLike | None = None) -> None:
         """Make the arrays of the parameters, for X of so many columns.
 
@@ -236,7 +236,7 @@ class Stack:
         >>> model.layers[0].W.shape
         (3, 2)
         """
-        plan = self._plan_for(Input(input_width).width)
+        plan = self._plan_for(_as_width(input_width))
         own = self._store.dtype
         wanted = (own or _FLOATS[1]) if dtype is None else as_real(dtype)
         if own is not None and wanted != own:
@@ -340,29 +340,42 @@ class Stack:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Write weights into the model's arrays, see `gdcore._model.Model.set_weights`."""
-        self._known_plan()
         if not isinstance(weights, list | tuple):
             raise TypeError(
                 f"weights is {type(weights).__name__}; a list of arrays is accepted, as"
                 " get_weights() returns it"
             )
-        if not self.built:
-            self._store.build(self._store.dtype or _FLOATS[1])
-        live = self._weights()
+        plan = self._plan_of(weights)
+        real = self._store.dtype or _FLOATS[1]
+        live = self._weights() if self.built else self._weights_to_be(plan, real)
         if len(weights) != len(live):
             raise ValueError(
                 f"weights holds {len(weights)} arrays but the model has {len(live)}:"
                 f" {', '.join(f'{name} {array.shape}' for name, array in live)}"
             )
-        assert self._store.flat is not None
-        written = (self._store.flat, *self._store.buffers)
+        written = () if self._store.flat is None else (self._store.flat, *self._store.buffers)
         arrays = [
             as_weights(f"weights[{i}] ({name})", value, array, *written)
             for i, (value, (name, array)) in enumerate(zip(weights, live, strict=True))
         ]
-        for (_, array), values in zip(live, arrays, strict=True):
+        self.build(plan.inputs, real)
+        for (_, array), values in zip(self._weights(), arrays, strict=True):
             array[...] = values
         self._store.drawn = True
+
+    def _plan_of(self, weights: Sequence[Any]) -> Plan:
+        """Return the model's plan; where it does not know its width, the first weights say it."""
+        if self._store.plan is not None or not weights:
+            return self._known_plan()
+        first = weights[0]
+        if not isinstance(first, list | tuple) and not np.ndim(first):
+            return self._known_plan()
+        return self._plan_for(len(first)) if len(first) else self._known_plan()
+
+    def _weights_to_be(self, plan: Plan, real: np.dtype[Any]) -> list[tuple[str, Array]]:
+        """Return name and shape of all weights, as arrays without memory."""
+        shapes = self._weight_shapes(plan)
+        return [(name, np.broadcast_to(real.type(0), shape)) for name, shape in shapes.items()]
 
     # ---- What the core runs ----------------------------------------------------------------------
 
@@ -381,3 +394,12 @@ class Stack:
     def _penalties(self) -> list[Penalty]:
         """Return (position in params, l1, l2) of each regularized parameter."""
         return self._known_plan().penalties
+
+
+def _as_width(value: Any) -> int:
+    """Return the number of columns that `build` is given."""
+    if isinstance(value, tuple | list) and len(value) == 1:
+        value = value[0]
+    last = value[-1] if isinstance(value, tuple | list) and value else 3
+    meaning = f", the number of columns of X: model.build({last})"
+    return as_count(value, "build: input_width", 1, meaning)

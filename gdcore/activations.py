@@ -41,13 +41,20 @@ _OTHER_NAMES = {
 _FORMS_OF_GELU = {"none": "gelu", False: "gelu", "tanh": "gelu_tanh", True: "gelu_tanh"}
 
 
+# Names of any case, and as classes are written: "LeakyReLU", "LogSoftmax".
+_SQUEEZED: dict[str, str] = {
+    name.replace("_", ""): ours
+    for name, ours in {**{name: name for name in _ROWS}, **_OTHER_NAMES}.items()
+}
+
+
 def _known(name: str) -> str:
     """Return the table's name, or raise with the nearest one."""
-    name = _OTHER_NAMES.get(name, name)
-    if name not in _ROWS:
-        hint = did_you_mean(name.lower(), [*_ROWS, *_OTHER_NAMES])
+    squeezed = name.lower().replace("_", "")
+    if squeezed not in _SQUEEZED:
+        hint = did_you_mean(name.lower(), _ROWS)
         raise ValueError(f"activation {name!r} is unknown; accepted: {', '.join(_ROWS)}{hint}")
-    return name
+    return _SQUEEZED[squeezed]
 
 
 def _parameters(name: str, given: dict[str, Any]) -> dict[str, float]:
@@ -234,9 +241,9 @@ def get(identifier: str | Activation | np.ufunc | None, **params: Any) -> Activa
     Parameters
     ----------
     identifier : str, Activation, ufunc or None
-        A name (None: linear), one of gdcore's functions (``gd.relu``, ``gd.softmax``), or an
-        activation, returned as it is. Other libraries' names are known where they mean the same:
-        swish, hard_silu, hardtanh, logistic...
+        A name, of any case (None: linear), one of gdcore's functions (``gd.relu``,
+        ``gd.softmax``), or an activation, returned as it is. Other libraries' names are known where
+        they mean the same: swish, hard_silu, hardtanh, logistic, LeakyReLU...
     **params : float
         Parameters of the activation, where it has any; see `Activation`. ``get("gelu",
         approximate="tanh")`` is ``get("gelu_tanh")``.
@@ -279,7 +286,7 @@ def get(identifier: str | Activation | np.ufunc | None, **params: Any) -> Activa
                 f"get({name!r}, {', '.join(params)}=...)"
             )
         return identifier
-    if name == "gelu" and "approximate" in params:
+    if "approximate" in params and _known(name) == "gelu":
         form = params.pop("approximate")
         if form not in _FORMS_OF_GELU:
             raise ValueError(f"gelu: approximate is {form!r}; 'none' or 'tanh' is accepted")

@@ -81,7 +81,9 @@ class EarlyStopping(Watcher):
     mode : {"auto", "min", "max"}, default "auto"
         Whether small or large values are better; "auto" goes by the name.
     baseline : float, optional
-        Epochs count as not better, for `patience`, until this value is surpassed.
+        Until a value is better than this one too, ``wait`` goes on through epochs that are better
+        than those before. These are the best ones all the same, and none of them ends the fit: it
+        stops at the next that is not better, if `patience` is over [Keras].
     restore_best_weights : bool, default True
         Keras's default is False.
     start_from_epoch : int, default 0
@@ -94,7 +96,7 @@ class EarlyStopping(Watcher):
     best_epoch : int
         Its epoch.
     wait : int
-        Epochs since then.
+        Epochs since then; with `baseline`, since the last best one that was better than it.
     stopped_epoch : int
         The epoch after which it stopped the fit, 0 if it did not.
     best_weights : list of ndarray or None

@@ -64,7 +64,7 @@ class Input(Layer):
     width = Setting[int]()
 
     def __init__(self, width: int | Sequence[int], **unknown: Never) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _clean(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple | list) and len(value) == 1:
@@ -151,7 +151,7 @@ class Dense(Layer):
         name: str | None = None,
         **unknown: Never,
     ) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _clean(self, name: str, value: Any) -> Any:
         if name == "units":
@@ -223,7 +223,7 @@ class Activation(Layer):
     def __init__(
         self, activation: ActivationLike, *, name: str | None = None, **unknown: Never
     ) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _clean(self, name: str, value: Any) -> Any:
         return as_activation(value) if name == "activation" else super()._clean(name, value)
@@ -264,7 +264,7 @@ class Dropout(Layer):
     rate = Setting[float]()
 
     def __init__(self, rate: float, *, name: str | None = None, **unknown: Never) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _clean(self, name: str, value: Any) -> Any:
         if name == "rate":
@@ -335,7 +335,7 @@ class LayerNormalization(_Normalization):
     _stem = "layer_normalization"
 
     def __init__(self, epsilon: float = 1e-3, *, name: str | None = None, **unknown: Never) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _extend(self, plan: Plan) -> None:
         params = self._scale_and_shift(plan)
@@ -391,7 +391,7 @@ class BatchNormalization(_Normalization):
         name: str | None = None,
         **unknown: Never,
     ) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
 
     def _clean(self, name: str, value: Any) -> Any:
         if name == "momentum":
@@ -444,7 +444,7 @@ class Residual(Layer):
     def __init__(
         self, layers: Sequence[Layer], *, name: str | None = None, **unknown: Never
     ) -> None:
-        self._take(locals(), unknown)
+        self._take(locals())
         self._given = {**self._given, "layers": self._settings["layers"]}
 
     def _clean(self, name: str, value: Any) -> Any:

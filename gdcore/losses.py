@@ -306,6 +306,11 @@ def get(identifier: str | Loss, **settings: Any) -> Loss:
         return identifier
     if not isinstance(identifier, str):
         raise TypeError(f"loss is {identifier!r}; a name or a loss of gd.losses is accepted")
+    if "name" in settings:
+        raise TypeError(
+            f"{identifier}: a loss has no other name; as a metric it may:"
+            f" gd.metrics.get(gd.losses.get({identifier!r}), name={settings['name']!r})"
+        )
     return Loss(identifier, **settings)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Never
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gdcore._keywords import named_arguments
 from gdcore._model import Model
 from gdcore._names import no_attribute
-from gdcore._stack import refuse_unknown
 
 if TYPE_CHECKING:
     from gdcore.history import History
@@ -24,25 +24,36 @@ __all__ = ["Sequential"]
 
 Array = NDArray[Any]
 
-_FIT = (
-    "X, y, batch_size, epochs, shuffle, verbose, validation_split, validation_data, sample_weight,"
-    " class_weight, callbacks, initial_epoch, seed, on_nonfinite, resume, batch_order, drop_last,"
-    " steps_per_epoch, stratify"
-)
 _RATE = "the rate is the optimizer's: model.compile(gd.Adam(1e-3), loss)"
-# Arguments of other libraries' fit, and where the same thing is said here.
-_ELSEWHERE = {
+_THREADS = "training runs on C threads, gd.set_num_threads(n) of them; leave it out"
+# Arguments of other libraries' methods, and where the same thing is said here.
+_FIT = {
     "learning_rate": _RATE,
     "lr": _RATE,
     "max_iter": "here it is epochs",
     "n_epochs": "here it is epochs",
     "nb_epoch": "here it is epochs",
+    "use_multiprocessing": _THREADS,
+    "workers": _THREADS,
     "random_state": "here it is seed",
     "validation_batch_size": "validation has no batches that matter; leave it out",
     "validation_freq": "validation follows every epoch; leave it out",
     "validation_fraction": "here it is validation_split",
     "x": "here it is X",
     "X_val": "here it is validation_data=(X, y)",
+}
+_X = {"x": "here it is X"}
+_ROWS = {
+    **_X,
+    "callbacks": "they are fit's; leave it out",
+    "class_weight": "here it is sample_weight, one weight for each row",
+    "steps": "all rows are taken, whatever their number; leave it out",
+}
+_BATCH = {**_X, "reset_metrics": "metrics are those of this batch alone; leave it out"}
+_SAVE = {
+    "filepath": "here it is path",
+    "overwrite": "a file that is there is replaced; leave it out",
+    "save_format": "there is one, the .npz; leave it out",
 }
 
 
@@ -102,6 +113,7 @@ class Sequential(Model):
     True
     """
 
+    @named_arguments(_FIT)
     def fit(
         self,
         X: Any,
@@ -123,7 +135,6 @@ class Sequential(Model):
         drop_last: bool = False,
         steps_per_epoch: int | None = None,
         stratify: bool = False,
-        **unknown: Never,
     ) -> History:
         """Train for some epochs, each by one call into C, or many where Python asks nothing.
 
@@ -154,7 +165,8 @@ class Sequential(Model):
         class_weight : dict {class: weight} or "balanced", optional
             Weights by class; "balanced" is ``n / (classes * count)``.
         callbacks : list of Callback, optional
-            Of ``gd.callbacks``, or anything with their methods.
+            Those of ``gd.callbacks``, or objects of your own classes that are derived from
+            ``gd.callbacks.Callback``; one alone needs no list.
         initial_epoch : int, default 0
             Number of the first epoch; it only numbers them.
         seed : int or Generator, optional
@@ -171,7 +183,8 @@ class Sequential(Model):
         drop_last : bool, default False
             Leave out a last batch that is smaller than the others.
         steps_per_epoch : int, optional
-            Steps of an epoch; for iterables that do not end.
+            Steps of an epoch; for iterables that do not end. One that ends before ends its epoch,
+            with a warning.
         stratify : bool, default False
             Take `validation_split` of each class.
 
@@ -198,7 +211,6 @@ class Sequential(Model):
         >>> len(h.history["loss"])
         5
         """
-        refuse_unknown("fit", unknown, _FIT, _ELSEWHERE)
         from gdcore._fit import fit
 
         return fit(
@@ -224,6 +236,7 @@ class Sequential(Model):
             stratify=stratify,
         )
 
+    @named_arguments(_BATCH)
     def train_on_batch(
         self,
         X: Any,
@@ -263,6 +276,7 @@ class Sequential(Model):
 
         return train_on_batch(self, X, y, sample_weight, class_weight, return_dict)
 
+    @named_arguments(_ROWS)
     def evaluate(
         self,
         X: Any,
@@ -308,6 +322,7 @@ class Sequential(Model):
 
         return evaluate(self, X, y, sample_weight=sample_weight, return_dict=return_dict)
 
+    @named_arguments(_ROWS)
     def predict(self, X: Any, batch_size: int | None = None, verbose: int = 0) -> Array:
         """Return the outputs of the last layer.
 
@@ -342,6 +357,7 @@ class Sequential(Model):
 
         return predict(self, X)
 
+    @named_arguments(_ROWS)
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities: softmax or sigmoid of what `predict` returns, where it has none.
 
@@ -376,6 +392,7 @@ class Sequential(Model):
         activation = None if self._head is None else self._probability_activation()
         return outputs if activation is None else activation(outputs)
 
+    @named_arguments(_X)
     def value_and_grad(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None
     ) -> tuple[Any, list[Array]]:
@@ -414,6 +431,7 @@ class Sequential(Model):
 
         return value_and_grad(self, X, y, sample_weight)
 
+    @named_arguments(_X)
     def explain(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Any:
         """Return every quantity of one step of backpropagation, layer by layer; nothing changes.
 
@@ -442,6 +460,7 @@ class Sequential(Model):
 
         return explain(self, X, y, sample_weight)
 
+    @named_arguments(_SAVE)
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a file: layers, weights, settings, optimizer, generator, last fit.
 

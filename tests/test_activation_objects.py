@@ -48,7 +48,17 @@ def test_get():
     assert get(gd.softmax) == get("softmax")
     act = get("tanh")
     assert get(act) is act
-    for name, near in ("rleu", "relu"), ("ReLU", "relu"), ("sigmod", "sigmoid"):
+    for near, *others in (
+        ("relu", "ReLU", "RELU", "Relu"),
+        ("leaky_relu", "LeakyReLU", "leakyrelu", "LEAKY_RELU"),
+        ("log_softmax", "LogSoftmax"),
+        ("relu6", "ReLU6"),
+        ("hard_swish", "Hardswish", "HardSwish"),
+        ("silu", "SiLU", "Swish"),
+    ):
+        assert all(get(other) == get(near) for other in others)
+    assert get("GELU", approximate="tanh") == get("gelu_tanh")
+    for name, near in ("rleu", "relu"), ("Sigmod", "sigmoid"), ("LeakReLu", "leaky_relu"):
         with pytest.raises(ValueError, match=rf"{name}.*accepted: linear.*did you mean '{near}'"):
             get(name)
     with pytest.raises(ValueError, match="'nothing like it' is unknown"):

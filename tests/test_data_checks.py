@@ -78,6 +78,26 @@ def test_lists_are_read():
     assert check_X([[1.5]], None).dtype == np.float64
 
 
+class Endless:
+    """A sequence that never says that there is no such entry."""
+
+    def __init__(self, entry):
+        self.entry = entry
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.entry
+
+
+def test_sequences_are_read_up_to_their_length():
+    np.testing.assert_array_equal(check_X(Endless([1.0, 2.0]), 2), [[1, 2], [1, 2]])
+    with pytest.raises(ValueError, match="X cannot be read as an array of numbers"):
+        check_X(Endless((np.ones((3, 2)), np.ones(3))), 2)
+    assert check_X(memoryview(np.ones((2, 2))), 2).shape == (2, 2)
+
+
 class Sparse:
     def toarray(self):
         return np.ones((2, 2))
@@ -125,6 +145,36 @@ def test_memory_that_is_not_aligned():
     packed = np.zeros(5, dtype=[("a", "i1"), ("x", "f8", 3)])["x"]
     with pytest.raises(ValueError, match=r"X is not aligned to its type.*X\.copy\(\)"):
         check_X(packed, 3)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 2), (4, 1, 2)])
+@pytest.mark.parametrize("kind", ["X", "y", "sparse"])
+def test_the_way_to_leave_rows_out_works(kind, shape):
+    """What the error says is run as it stands."""
+    if (kind == "X" and len(shape) != 2) or (kind == "sparse" and shape != (4,)):
+        return
+    X, y = np.ones((4, 2)), np.ones((4, 2))
+    bad = np.ones(shape)
+    bad[2] = np.nan
+    checks = {
+        "X": lambda: check_X(bad, 2),
+        "y": lambda: check_y(bad, "function", 2, 4),
+        "sparse": lambda: check_y(bad, "sparse", 2, 4),
+    }
+    with pytest.raises(ValueError, match="leave such rows out") as caught:
+        checks[kind]()
+    names = {"np": np, "X": bad if kind == "X" else X, "y": y if kind == "X" else bad}
+    words = str(caught.value)
+    code, pair = words[words.index("(keep = ") + 1 : words.rindex(")")].split("; ")
+    exec(code, names)
+    for left in eval(pair, names):
+        assert len(left) == 3
+        assert np.isfinite(left).all()
+
+
+def test_rows_are_left_out_of_X_alone_where_there_is_no_y():
+    with pytest.raises(ValueError, match=r"all\(axis=1\); X\[keep\]\), or fill them"):
+        check_X([[np.nan]], 1, other="")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -359,6 +409,10 @@ def test_class_weights_need_classes():
     ]:
         with pytest.raises(ValueError, match="class_weight needs targets that are classes"):
             weights(None, "balanced", y, kind, y.shape[1])
+    with pytest.raises(
+        ValueError, match="one column of 0 and 1, but y has 3 columns of them; give"
+    ):
+        weights(None, "balanced", np.ones((4, 3)), "binary", 3)
     with pytest.raises(ValueError, match=r"holds 0\.5 in row 1; 0 and 1 are accepted"):
         weights(None, "balanced", np.array([[0.0], [0.5]]), "binary", 1)
     with pytest.raises(ValueError, match="the key 200; accepted are the classes: 0 to 199"):
@@ -430,7 +484,7 @@ def test_stratified_parts_have_each_class(labels, fraction, kind):
 
 
 def test_stratify_needs_classes_and_a_fraction():
-    with pytest.raises(ValueError, match="stratify=True needs targets that are classes"):
+    with pytest.raises(ValueError, match=r"stratify=True needs targets that are cl.*leave it out"):
         split_validation(4, 0.5, np.ones((4, 1)), "values", stratify=True)
     with pytest.raises(ValueError, match="stratify=True needs validation_split > 0"):
         split_validation(4, 0.0, np.ones(4), "sparse", stratify=True)

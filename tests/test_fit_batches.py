@@ -2,6 +2,7 @@
 
 import itertools
 
+import fit_cases
 import numpy as np
 import pytest
 from fit_cases import LABELS, ROWS, X, Y, bits, classifier, loop, net, train
@@ -19,10 +20,21 @@ class Loader:
         return iter([list(batch) for batch in BATCHES])
 
 
+class Indexed:
+    """A sequence of batches, which has no iterator."""
+
+    def __len__(self):
+        return len(BATCHES)
+
+    def __getitem__(self, index):
+        return BATCHES[index]
+
+
 SOURCES = {
     "list": lambda: BATCHES,
     "function": lambda: lambda: iter(BATCHES),
     "iterable": Loader,
+    "indexed": lambda: lambda: (Indexed()[i] for i in range(len(Indexed()))),
 }
 
 
@@ -149,7 +161,17 @@ def test_a_batch_that_does_not_fit_ends_the_fit_after_the_steps_before_it():
         (lambda: BATCHES, {"batch_order": np.arange}, ValueError, "batch_order is given, but X"),
         (lambda: BATCHES, {"stratify": True}, ValueError, "stratify is given, but X gives"),
         (lambda: BATCHES, {"class_weight": "balanced"}, ValueError, "class_weight is given"),
-        (lambda: BATCHES, {"resume": True}, ValueError, "resume is given, but X gives"),
+        (lambda: BATCHES, {"resume": True}, ValueError, "resume is given, but X .*begins anew, w"),
+        (lambda: BATCHES, {"sample_weight": Y[:, 0]}, ValueError, r"be \(X, y, sample_weight\)$"),
+        (lambda: (X, Y), {}, TypeError, r"X is a tuple of 2 arrays, .*: fit\(X, y\)$"),
+        (lambda: [X, Y], {}, TypeError, r"X is a list of 2 arrays, .*: fit\(X, y\)$"),
+        (lambda: (X, Y, Y[:, 0]), {}, TypeError, r": fit\(X, y, sample_weight=w\)$"),
+        (
+            Indexed,
+            {},
+            TypeError,
+            r"X is Indexed, .*lambda: \(X\[i\] for i in range\(len\(X\)\)\)\)$",
+        ),
         (lambda: iter([(X, Y[:3])]), {}, ValueError, "y has 3 rows but X has 70"),
         (lambda: iter([(X * np.nan, Y)]), {}, ValueError, "X holds nan in row 0, column 0"),
     ],
@@ -163,6 +185,19 @@ def test_sources_that_are_refused_before_any_step(source, settings, error, messa
     assert model.history is None
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_fewer_batches_than_steps_per_epoch_are_told_once(epochs):
+    model, twin = net(), net()
+    words = r"X ended after 3 of 5 batches of epoch 0, .*steps_per_epoch is 5: give that many"
+    with pytest.warns(UserWarning, match=words) as told:
+        h = train(model, BATCHES, steps_per_epoch=5, epochs=epochs)
+    assert [one.filename for one in told] == [fit_cases.__file__]
+    by_hand(twin, epochs)
+    assert bits(model) == bits(twin)
+    assert len(h.batch_losses) == 3 * epochs
+
+
+@pytest.mark.filterwarnings("ignore:X ended after 1 of 2 batches of epoch 1")
 @pytest.mark.parametrize("steps", [None, 2])
 def test_an_iterator_that_ends_too_soon_says_how_it_would_not(steps):
     model = net()

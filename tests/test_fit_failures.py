@@ -57,7 +57,10 @@ BAD_X = [
     (lambda: spoiled(X, np.inf), ValueError, "X holds inf in row 3, column 1"),
     (lambda: spoiled(X, -np.inf), ValueError, "X holds -inf in row 3, column 1"),
     (lambda: X.astype(np.float16), TypeError, r"X has dtype float16.*X\.astype\(np\.float64\)"),
-    (lambda: X.astype(complex), TypeError, "X has dtype complex128; float32, float64, integers"),
+    (lambda: X.astype(complex), TypeError, r"X has dtype complex128; float.*X\.real, np\.abs\(X\)"),
+    (lambda: {"a": X[:, 0]}, TypeError, r"X is dict; .*np\.column_stack\(\[\*X\.values\(\)\]\)"),
+    (object, TypeError, "X is object; an array, or what NumPy reads as one, is accepted"),
+    (lambda: iter([(X, Y)]), TypeError, r"X is list_iterator; .*model\.fit\(batches\)"),
     (lambda: X.astype(str), TypeError, "X has dtype <U.*numbers are accepted"),
     (lambda: X.astype(object), TypeError, "X has dtype object"),
     (lambda: X.astype(">f8"), TypeError, "other byte order"),
@@ -73,6 +76,11 @@ BAD_Y = [
     (lambda: spoiled(Y), ValueError, "y holds nan in row 3, column 1; finite numbers"),
     (lambda: spoiled(Y, np.inf), ValueError, "y holds inf in row 3, column 1"),
     (lambda: Y.astype(str), TypeError, "y has dtype <U.*return_inverse=True"),
+    (
+        lambda: iter(Y),
+        TypeError,
+        r"y is \w*iterator; an array with all rows .*np\.array\(\[\*y\]\)",
+    ),
     (lambda: None, TypeError, "y is None"),
 ]
 BAD_LABELS = [
@@ -80,7 +88,7 @@ BAD_LABELS = [
     (lambda: LABELS - 1, "y holds the class -1 in row .*0 to 3 are accepted"),
     (lambda: LABELS + 0.5, r"y holds the class \d\.5 in row 0; whole numbers 0 to 3"),
     (lambda: np.eye(4)[LABELS], r"y has shape \(70, 4\); class numbers.*categorical_crossentropy"),
-    (lambda: spoiled(LABELS), "y holds the class nan in row 3"),
+    (lambda: spoiled(LABELS), r"y holds the class nan in row 3.*isfinite\(y\); y\[keep\], X\[keep"),
     (lambda: LABELS[:-1], "y has 69 rows but X has 70"),
 ]
 CALLS = {
@@ -127,7 +135,7 @@ def test_labels_of_two_classes():
     ("pair", "error", "message"),
     [
         (lambda: X, TypeError, r"validation_data is ndarray; a tuple \(X, y\)"),
-        (lambda: (X,), TypeError, r"validation_data is tuple; a tuple \(X, y\)"),
+        (lambda: (X,), TypeError, r"validation_data is tuple of 1; a tuple \(X, y\)"),
         (lambda: (X[:, :1], Y), ValueError, r"validation_data\[0\] has 1 columns but the model"),
         (lambda: (X, Y[:4]), ValueError, r"validation_data\[1\] has 4 rows"),
         (lambda: (spoiled(X), Y), ValueError, r"validation_data\[0\] holds nan in row 3, column 1"),
@@ -177,8 +185,26 @@ def test_bad_class_weight(weights, error, message, classes):
 
 
 def test_class_weight_without_classes(model):
-    words = "class_weight needs targets that are classes.*sample_weight"
+    words = "class_weight needs a loss of classes, but the model's is 'mse'.*give sample_weight"
     refused(model, lambda m: m.fit(X, Y, class_weight="balanced", verbose=0), ValueError, words)
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        ("mse", "'mse', for which y is numbers"),
+        (lambda a, b: ((a - b) ** 2).mean(axis=1), "a function of yours, for which y may be any"),
+    ],
+)
+def test_class_weight_names_the_loss_as_the_reason(loss, found):
+    model, y = net(loss=loss, layers=[gd.Dense(1)]), (LABELS > 1).astype(int)
+    words = f"class_weight needs a loss of classes, but the model's is {found}.*cross-entropy or a"
+    for call in (
+        lambda m: m.fit(X, y, class_weight={0: 1, 1: 5}, verbose=0),
+        lambda m: m.train_on_batch(X, y, class_weight={0: 1, 1: 5}),
+        lambda m: gd.find_lr(m, X, y, class_weight={0: 1, 1: 5}),
+    ):
+        refused(model, call, ValueError, words, "or give sample_weight, one weight")
 
 
 # ---- Arguments -----------------------------------------------------------------------------------
@@ -205,7 +231,11 @@ def test_class_weight_without_classes(model):
         ({"drop_last": True, "batch_size": 71}, ValueError, "leaves no batch.*71.*70 rows"),
         ({"stratify": 0.3}, TypeError, r"stratify is 0\.3"),
         ({"stratify": True}, ValueError, "stratify=True needs validation_split > 0"),
-        ({"stratify": True, "validation_split": 0.2}, ValueError, "needs targets that are classes"),
+        (
+            {"stratify": True, "validation_split": 0.2},
+            ValueError,
+            "stratify=True needs a loss of classes, but .*'mse'.*, or leave it out: the last rows",
+        ),
         ({"verbose": 3}, ValueError, "verbose is 3; accepted are 0"),
         ({"verbose": "no"}, ValueError, "verbose is 'no'; accepted are 0"),
         ({"validation_split": 1.0}, ValueError, r"validation_split is 1\.0; a number in \[0, 1\)"),
@@ -413,6 +443,13 @@ def test_a_bad_order_takes_no_step(order):
         train(model, X, Y, batch_order=order)
     assert bits(model) == before
     assert model.optimizer.t == 0
+
+
+@pytest.mark.parametrize(("add", "found"), [(1, "70 at place 69"), (-1, "-1 at place 0")])
+def test_an_order_names_the_row_that_there_is_not(add, found):
+    words = rf"batch_order\(0\) returned the row number {found}; accepted are 70 row numbers from 0"
+    with pytest.raises(ValueError, match=words):
+        train(net(), X, Y, batch_order=lambda epoch: np.arange(ROWS) + add)
 
 
 def test_an_order_that_goes_bad_keeps_the_epochs_before_it():

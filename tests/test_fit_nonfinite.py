@@ -34,6 +34,23 @@ def test_what_the_error_tells():
     assert model.stop_training
 
 
+@pytest.mark.parametrize("name", ["X", "y"])
+@pytest.mark.parametrize("batches", [False, True])
+def test_data_that_the_models_type_does_not_reach_are_named(name, batches):
+    model = net(dtype=np.float32, layers=[gd.Dense(2)])
+    x, y = (HUGE if name == "X" else X), (HUGE_Y if name == "y" else Y)
+    words = (
+        rf"{name} holds 1e\+200 in row 40, column 0, but float32, the model's type, ends at"
+        r" 3\.4e\+38: scale the data, or give the model dtype='float64'$"
+    )
+    with pytest.raises(gd.NonFiniteError, match=words):
+        train(model, *([[(x, y)]] if batches else [x, y]))
+    with pytest.raises(gd.NonFiniteError, match=words):
+        model.train_on_batch(x, y)
+    with pytest.raises(gd.NonFiniteError, match="Try a smaller rate"):
+        train(net(layers=[gd.Dense(2)]), x, y)
+
+
 def test_the_layer_of_a_gradient_that_is_not_finite():
     """A loss that is finite with a gradient that is not: 0 * inf in the layers before."""
 

@@ -491,6 +491,8 @@ def test_regions_of_many_classes(plt):
         (np.zeros(4), np.zeros(4), r"X has shape \(4,\)"),
         (np.zeros((0, 2)), np.zeros(0), r"X has shape \(0, 2\)"),
         (SQUARE, np.zeros(3), r"y has shape \(3,\); X has 4 rows"),
+        (SQUARE, list("abab"), r"the label 'a' but the model predicts 1; .*np\.unique\(y"),
+        (SQUARE, np.array(["a", "b", 0, 1], object), "y holds the label 'a' but the model"),
     ],
 )
 def test_points_that_cannot_be_drawn_are_refused(X, y, message, plt):

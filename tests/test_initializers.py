@@ -330,6 +330,8 @@ def test_get_passes_settings_and_callables():
         ("trunc_normal_", "truncated_normal"),
         ("eye_", "identity"),
         ("LecunUniform", "lecun_uniform"),
+        ("he", "he_uniform' or 'he_normal"),
+        ("xavier", "glorot_normal"),
     ],
 )
 def test_get_suggests_the_nearest_name(name, nearest):

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import itertools
+import math
 import pickle
 import signal
 import threading
@@ -423,6 +424,12 @@ def test_the_table():
         table["los"]
 
 
+def test_a_key_that_is_none_is_shown():
+    many = gd.fit_many(network(), {None: spirals(5), "": spirals(5), math.nan: spirals(5)}, seed=0)
+    assert [row.split()[0] for row in repr(many.table).split("\n")] == ["key", "None", "5", "nan"]
+    assert "<td>None</td>" in many._repr_html_()
+
+
 def test_a_long_table_is_cut():
     many = gd.fit_many(network(), {i: spirals(5) for i in range(30)}, seed=0)
     assert repr(many.table).split("\n")[-1] == "and 10 rows more"
@@ -488,6 +495,21 @@ def test_errors_that_are_not_made_of_a_message_are_loaded(tmp_path):
     assert "UnicodeDecodeError: 'utf-8' codec" in str(again.errors["b"])
 
 
+@saved
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [(np.str_("q"), "q"), ((np.str_("a"), (1, None)), ("a", (1, None))), (np.float64(2), 2.0)],
+)
+def test_keys_of_numpys_are_saved(tmp_path, key, wanted):
+    data = {key: spirals(5), (key, "bad"): 3}
+    gd.fit_many(network(), data, seed=0).save(tmp_path / "k.npz")
+    again = gd.load_many(tmp_path / "k.npz")
+    assert list(again) == [wanted]
+    assert list(again.seeds) == [wanted, (wanted, "bad")]
+    assert type(next(iter(again))) is not np.str_
+
+
+@saved
 def test_saved_and_loaded(tmp_path):
     model, data = network(Dense(4), BatchNorm()), {**sets(3), "large": exploding(), "bad": 3}
     many = gd.fit_many(model, data, seed=0, epochs=2)

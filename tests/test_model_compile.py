@@ -266,8 +266,17 @@ def test_metrics_are_objects_of_their_module():
     assert [metric.name for metric in model.metrics] == ["mae"]
     model.compile("sgd", "mse", ["mae", cube])
     assert len(model.metrics) == 2
-    with pytest.raises(ValueError, match="two have the name 'mae'"):
-        model.compile("sgd", "mse", ["mae", "mae"])
+    huber = gd.losses.get("huber", delta=2.0)
+    for metric in ("mae", huber, cube):
+        name = getattr(metric, "name", None) or getattr(metric, "__name__", metric)
+        words = rf"two have the name '{name}'; .*: gd\.metrics\.get\(\.\.\., name='{name}_2'\)$"
+        with pytest.raises(ValueError, match=words):
+            small().compile("sgd", "mse", [metric, metric])
+        small().compile("sgd", "mse", [metric, gd.metrics.get(metric, name=f"{name}_2")])
+    with pytest.raises(
+        TypeError, match=r"gd\.metrics\.get\(gd\.losses\.get\('huber'\), name='h2'\)"
+    ):
+        gd.losses.get("huber", delta=2.0, name="h2")
     with pytest.raises(ValueError, match="unknown"):
         model.compile("sgd", "mse", ["maee"])
     assert len(model.metrics) == 2

@@ -1,5 +1,7 @@
 """Sequential before its training: names, stages, memory, seeds, types, weights in and out."""
 
+import copy
+
 import numpy as np
 import pytest
 from model_cases import cube, deep, small
@@ -362,6 +364,38 @@ def test_set_weights_is_all_or_nothing():
             model.set_weights(change([array + 1 for array in before]))
         for array, kept in zip(model.params, before, strict=True):
             np.testing.assert_array_equal(array, kept)
+
+
+@pytest.mark.parametrize("first", [[], [gd.Dropout(0.5)], [gd.layers.LayerNorm()]])
+def test_weights_say_the_width_that_the_model_does_not_know(first):
+    def made(*begin, **settings):
+        return Sequential([*begin, *copy.deepcopy(first), Dense(4), Dense(2)], **settings)
+
+    weights = made(Input(3)).get_weights()
+    for dtype, wanted in ((None, np.float64), ("float32", np.float32)):
+        model = made(dtype=dtype)
+        model.set_weights(weights)
+        assert (model._width, model.dtype) == (3, wanted)
+        for array, kept in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(array, kept.astype(wanted))
+
+
+def test_weights_that_do_not_fit_leave_a_model_without_width_as_it_was():
+    model, weights = Sequential([Dense(4), Dense(2)]), small().get_weights()
+    for given, error, message in [
+        (weights[:3], ValueError, r"holds 3 arrays but the model has 4: dense\.W \(3, 4\)"),
+        ([*weights[:3], weights[3] * 1j], TypeError, r"weights\[3\] \(dense_1\.b\) is complex128"),
+        (
+            [weights[1], *weights[1:]],
+            ValueError,
+            r"\(dense\.W\) has shape \(4,\); \(4, 4\) is wanted",
+        ),
+        ([3.0, *weights[1:]], ValueError, r"does not know the width of X; put gd\.Input\(n\)"),
+        ([[], *weights[1:]], ValueError, "does not know the width of X"),
+    ]:
+        with pytest.raises(error, match=message):
+            model.set_weights(given)
+        assert (model.built, model._width, model.dtype) == (False, None, None)
 
 
 def test_weights_that_are_all_set_need_no_draw():
