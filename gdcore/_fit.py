@@ -287,7 +287,7 @@ class Fit:
         rows = self._rows(first, end - first)
         assert train.y is not None
         y, seen = train.y[rows], self.seen[first - begin : end - begin]
-        weights = None if train.weights is None else train.weights[rows]
+        weights = None if train.own is None else train.own[rows]
         while self.judged < len(self.streams):
             self.streams[self.judged].update(y, seen, weights)
             self.judged += 1

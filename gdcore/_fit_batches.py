@@ -241,7 +241,7 @@ class BatchFit:
             return outcome
         self._add(data, outcome)
         for stream in streams:
-            stream.update(data.y, seen, data.weights)
+            stream.update(data.y, seen, data.own)
         if callbacks is not None:
             callbacks.on_train_batch_end(self.batch, {"loss": float(outcome.losses[-1])})
             if callbacks.deadline is not None and time.monotonic() >= callbacks.deadline:

@@ -37,10 +37,10 @@ def prepare(
     _check_metrics(model, y, outputs)
     held = given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
     own = check_weights(settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float))
-    train = Data(X, y, as_weights(own))
+    train = _weighted(X, y, own)
     if settings.validation_split or settings.stratify:
         train, held = _split(settings, train, kind)
-    train = _weigh_classes(settings, train, kind, outputs)
+    train = _weigh_classes(settings.class_weight, train, kind, outputs)
     settings.check_rows(model, train.rows, state)
     model._build_for(X)
     return Prepared(train, held)
@@ -60,12 +60,10 @@ def checked(
     outputs, kind = model._plan_for(X.shape[1]).width, model._loss_kind()
     y = check_y(y, kind, outputs, len(X))
     _check_classes(model, class_weight=class_weight)
-    weights = check_weights(
-        sample_weight, class_weight, y, len(X), kind, outputs, np.dtype(np.float64)
-    )
+    own = check_weights(sample_weight, None, y, len(X), kind, outputs, np.dtype(float))
     if metrics:
         _check_metrics(model, y, outputs)
-    return Data(X, y, as_weights(weights))
+    return _weigh_classes(class_weight, _weighted(X, y, own), kind, outputs)
 
 
 def _check_classes(model: Model, **asked: Any) -> None:
@@ -85,15 +83,13 @@ def _check_classes(model: Model, **asked: Any) -> None:
             )
 
 
-def _weigh_classes(settings: FitSettings, train: Data, kind: str, outputs: int) -> Data:
+def _weigh_classes(class_weight: Any, train: Data, kind: str, outputs: int) -> Data:
     """Return the data with the weights of classes, which are counted over the rows that train."""
-    if settings.class_weight is None:
+    if class_weight is None:
         return train
     assert train.y is not None
     y = train.y if train.chosen is None else train.y[train.chosen]
-    weights = check_weights(
-        None, settings.class_weight, y, len(y), kind, outputs, np.dtype(np.float64)
-    )
+    weights = check_weights(None, class_weight, y, len(y), kind, outputs, np.dtype(np.float64))
     assert weights is not None
     if train.chosen is not None:
         full = np.zeros(len(train.X))
@@ -104,6 +100,12 @@ def _weigh_classes(settings: FitSettings, train: Data, kind: str, outputs: int) 
     if not weights.any():
         raise ValueError("class_weight: all rows weigh 0; one or more above 0 are accepted")
     return train._replace(weights=as_weights(weights))
+
+
+def _weighted(X: Any, y: Any, weights: Any) -> Data:
+    """Return data with weights of their rows."""
+    own = as_weights(weights)
+    return Data(X, y, own, own=own)
 
 
 def as_weights(weights: Any) -> NDArray[np.float64] | None:
@@ -139,7 +141,7 @@ def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: in
         weights = check_weights(
             pair[2], None, y, len(X), kind, outputs, np.dtype(float), "validation_data[2]"
         )
-    return Data(X, y, as_weights(weights))
+    return _weighted(X, y, weights)
 
 
 def _split(settings: FitSettings, data: Data, kind: str) -> tuple[Data, Data]:
@@ -161,5 +163,4 @@ def _split(settings: FitSettings, data: Data, kind: str) -> tuple[Data, Data]:
 
 def _rows(data: Data, rows: slice) -> Data:
     assert data.y is not None
-    weights = None if data.weights is None else data.weights[rows].copy()
-    return Data(data.X[rows], data.y[rows], weights)
+    return _weighted(data.X[rows], data.y[rows], None if data.own is None else data.own[rows])

@@ -43,14 +43,19 @@ class Data(NamedTuple):
     X, y : ndarray
         As `gdcore._data` gives them back; y None for predictions.
     weights : float64 array (n,), or None
+        Of the loss.
     chosen : int64 array, or None
         The rows that are used, None for all.
+    own : float64 array (n,), or None
+        Weights of rows alone, without those of classes: what metrics take, as those of validation
+        data, which have no weights of classes, are to be compared with.
     """
 
     X: Array
     y: Array | None = None
     weights: NDArray[np.float64] | None = None
     chosen: NDArray[np.int64] | None = None
+    own: NDArray[np.float64] | None = None
 
     @property
     def rows(self) -> int:

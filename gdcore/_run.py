@@ -111,7 +111,7 @@ def judged(judges: Sequence[Any], data: Data, seen: Array) -> dict[str, float]:
     """Return the metrics of predictions that are all there."""
     assert data.y is not None
     y = data.y if data.chosen is None else data.y[data.chosen]
-    weights = data.weights
+    weights = data.own
     if weights is not None and data.chosen is not None:
         weights = weights[data.chosen]
     values = {}
@@ -135,7 +135,7 @@ def _by_blocks(
         rows: Any = slice(first, first + count)
         if data.chosen is not None:
             rows = data.chosen[rows]
-        weights = None if data.weights is None else data.weights[rows]
+        weights = None if data.own is None else data.own[rows]
         for stream in streams:
             stream.update(data.y[rows], room[:count], weights)
     return {judge.name: s.result() for judge, s in zip(judges, streams, strict=True)}

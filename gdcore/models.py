@@ -163,7 +163,8 @@ class Sequential(Model):
         sample_weight : array-like (n,), optional
             Factors of the rows' losses, >= 0; "mean" divides by their sum in each batch.
         class_weight : dict {class: weight} or "balanced", optional
-            Weights by class; "balanced" is ``n / (classes * count)``.
+            Weights by class in the loss; "balanced" is ``n / (classes * count)``. Metrics take
+            those of `sample_weight` alone.
         callbacks : list of Callback, optional
             Those of ``gd.callbacks``, or objects of your own classes that are derived from
             ``gd.callbacks.Callback``; one alone needs no list.

@@ -316,7 +316,25 @@ def test_weights_of_classes():
         train(model, X, LABELS, class_weight=by_class, sample_weight=given)
         train(twin, X, LABELS, sample_weight=weights * (1 if given is None else own))
         assert same(model, twin)
-        assert model.history.history == twin.history.history
+        assert model.history.history["loss"] == twin.history.history["loss"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_take_no_weights_of_classes(weighted):
+    """Those of validation data have none, beside which they stand."""
+    by_class, rows = {0: 9.0, 2: 0.5}, slice(0, 49)
+    given = np.random.default_rng(0).random(ROWS) if weighted else None
+    own = None if given is None else given[rows]
+    model = classifier(gd.SGD(0.0), ["accuracy"])
+    h = train(
+        model, X, LABELS, class_weight=by_class, sample_weight=given, validation_split=0.3
+    ).history
+    wanted = model.evaluate(X[rows], LABELS[rows], sample_weight=own)[1]
+    assert h["accuracy"] == [pytest.approx(wanted, rel=1e-12)]
+    settings = {"class_weight": by_class, "return_dict": True}
+    found = model.train_on_batch(X[rows], LABELS[rows], own, **settings)
+    assert found["accuracy"] == pytest.approx(wanted, rel=1e-12)
+    assert found["loss"] == pytest.approx(h["loss"][0], rel=1e-12)
 
 
 def test_balanced_weights():
