@@ -280,6 +280,22 @@ def test_settings_and_points_that_were_given_stay():
     np.testing.assert_array_equal(x0, [1.0, 2.0])
 
 
+def test_the_steepest_line_of_all_windows():
+    """Sums from the start give what a line through each window gives."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        n = rng.integers(3, 300)
+        places = np.linspace(-rng.uniform(1, 9), rng.uniform(0, 3), n)
+        losses = np.cumsum(rng.normal(size=n)) * 10 ** rng.uniform(-3, 3)
+        slopes = []
+        for k in range(losses.argmin() + 1):
+            near = abs(places - places[k]) <= 0.5
+            near[max(k - 1, 0) : k + 2] = True
+            slopes.append(np.polyfit(places[near], losses[near], 1)[0])
+        found = _rate_rules.steepest(places, losses, 0.0)
+        assert slopes[int(np.searchsorted(places, found))] == pytest.approx(min(slopes))
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_ctrl_c_leaves_no_trace_and_brings_what_was_swept(wrapped):
     X = np.random.default_rng(0).normal(size=(512, 300)).astype(np.float32)

@@ -354,6 +354,15 @@ def test_permissions_are_those_of_the_umask_and_links_stay(tmp_path):
     assert gd.load_model(path).built
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    path = tmp_path / "m.npz"
+    model = classifier()
+    model.save(path)
+    path.chmod(0o640)
+    model.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 def test_a_checkpoint_has_the_epoch(tmp_path):
     model = classifier(metrics=["accuracy"])
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npz")
