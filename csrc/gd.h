@@ -131,6 +131,8 @@ typedef struct {
     void (*shrink)(size_t n, void *p, double limit);
     /* p = min(max(p, low), high); NaN goes through */
     void (*bound)(size_t n, void *p, double low, double high);
+    /* average += share (p - average): what is kept beside a parameter */
+    void (*average)(size_t n, const void *p, void *average, double share);
 } gd_prepare_kernels;
 
 /* Sums of at most GD_SUM_BLOCK elements: GD_LANES double accumulators, a fixed tree. */

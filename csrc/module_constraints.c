@@ -1,11 +1,13 @@
-/* module_constraints.c: the projections of gdcore/constraints.py on an array of its own; in a step
- * the engine does the same. Refuses what is not an array of reals or cannot be read as one. */
+/* module_constraints.c: what follows a step, for Python: the projections of gdcore/constraints.py
+ * on an array of its own, the average of gdcore/_ema.py in place; in its loops the engine does the
+ * same. Refuses what is not an array of reals or cannot be read as one. */
 #include "module.h"
+#include "optimizer.h"
 #include "threads.h"
 #include "units.h"
 
 enum {
-    RELEASE_GIL = 4096,  /* elements from which a projection is longer than handing over the GIL */
+    RELEASE_GIL = 4096,  /* elements from which the work is longer than handing over the GIL */
     THREADED = 48 * 1024 /* elements from which threads pay, as in a step without state */
 };
 
@@ -65,7 +67,42 @@ static PyObject *project(PyObject *module, PyObject *args)
     return PyArray_Check(value) ? (PyObject *)copy : PyArray_Return(copy);
 }
 
+PyDoc_STRVAR(average_doc, "average(average, p, share, /)\n--\n\nMove the average toward p, in "
+                          "place: average += share (p - average).");
+
+/* Whether the elements of the two follow one another alike. */
+static bool are_alike(PyArrayObject *a, PyArrayObject *b)
+{
+    return PyArray_TYPE(a) == PyArray_TYPE(b) && PyArray_SAMESHAPE(a, b) &&
+           ((PyArray_IS_C_CONTIGUOUS(a) && PyArray_IS_C_CONTIGUOUS(b)) ||
+            (PyArray_IS_F_CONTIGUOUS(a) && PyArray_IS_F_CONTIGUOUS(b)));
+}
+
+static PyObject *average(PyObject *module, PyObject *args)
+{
+    PyObject *value, *param;
+    double share;
+    gd_buffer kept, p;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOd", &value, &param, &share) ||
+        gd_step_param(value, "average", NULL, &kept) < 0 ||
+        gd_step_param(param, "p", NULL, &p) < 0)
+        return NULL;
+    if (!are_alike((PyArrayObject *)value, (PyArrayObject *)param))
+        return PyErr_Format(PyExc_ValueError, "average and p differ in type, shape or order");
+    const size_t real_size = p.type == NPY_FLOAT32 ? sizeof(float) : sizeof(double);
+    if (p.size < RELEASE_GIL) {
+        gd_average(real_size, p.size, p.data, kept.data, share);
+        Py_RETURN_NONE;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    gd_average(real_size, p.size, p.data, kept.data, share);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 PyMethodDef gd_constraint_methods[] = {
     {"project", project, METH_VARARGS, project_doc},
+    {"average", average, METH_VARARGS, average_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -406,3 +406,35 @@ bool gd_optimizer_step(gd_step *step)
     constrain_units(step, threads);
     return true;
 }
+
+/* ---- The average beside the parameters ------------------------------------------------------- */
+
+typedef struct {
+    size_t real_size, n;
+    const void *p;
+    void *average;
+    double share;
+} averaging;
+
+static void average_range(const averaging *a, size_t from, size_t to)
+{
+    gd_kernels_for(a->real_size)->prepare.average(to - from, at(a->p, from, a->real_size),
+                                                  at(a->average, from, a->real_size), a->share);
+}
+
+static void average_task(void *context, size_t task)
+{
+    const averaging *a = context;
+    const size_t from = task * STEP_TASK;
+    average_range(a, from, a->n - from < STEP_TASK ? a->n : from + STEP_TASK);
+}
+
+void gd_average(size_t real_size, size_t n, const void *p, void *average, double share)
+{
+    averaging a = {real_size, n, p, average, share};
+    const size_t threads = n < STEP_THREADED / 2 ? 1 : gd_threads_get();
+    if (threads > 1)
+        gd_parallel((n + STEP_TASK - 1) / STEP_TASK, threads, average_task, &a);
+    else
+        average_range(&a, 0, n);
+}

@@ -75,4 +75,7 @@ void gd_optimizer_set_rates(gd_step *step, const double *rates, size_t k, size_t
 /* Take the step; false where it was refused, and nothing has changed then. Allocates nothing. */
 bool gd_optimizer_step(gd_step *step);
 
+/* Move the average of an array's values toward them: average += share (p - average). */
+void gd_average(size_t real_size, size_t n, const void *p, void *average, double share);
+
 #endif

@@ -155,6 +155,30 @@ def refused_projections():
     return lambda: [call() for call in calls], (bad,), None
 
 
+@entry("average")
+def averages():
+    x, w, big = np.ones(9), np.ones((3, 2), np.float32), np.ones(60_000)
+    pairs = [(np.zeros_like(a), a) for a in (x, w.T, big)]
+    return lambda: [_core.average(*pair, 0.5) for pair in pairs], (x, w, big), None
+
+
+AVERAGES = [
+    (np.ones(3, np.float16), np.ones(3), TypeError, "average has dtype"),
+    (np.ones(3), [1.0], TypeError, "p is list"),
+    (np.ones(3), np.ones(3, np.float32), ValueError, "differ in type, shape or order"),
+    (np.ones(3), np.ones(2), ValueError, "differ in type, shape or order"),
+    (np.ones((3, 2)), np.ones((2, 3)).T, ValueError, "differ in type, shape or order"),
+    (np.ones(6)[::2], np.ones(3), ValueError, "average"),
+]
+
+
+@entry("average")
+def refused_averages():
+    calls = [refusal(_core.average, a, p, 0.5) for a, p, _, _ in AVERAGES]
+    calls.append(refusal(_core.average, np.ones(3), np.ones(3)))
+    return lambda: [call() for call in calls], tuple(p for _, p, _, _ in AVERAGES), None
+
+
 @entry()
 def scheduled_step():
     return later(gd.SGD(lr=lambda t: 0.5 / (1 + t)), *pair())

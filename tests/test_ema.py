@@ -7,8 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from closures import Problem, assert_same_bits, bowl, like, tree, values
+from entries import AVERAGES
 
 import gdcore as gd
+from gdcore import _core
 
 EXTRA = [gd.LBFGS(max_iter=1, max_eval=5), gd.Armijo(gd.SGD(lr=0.1, momentum=0.5))]
 ALL = [getattr(gd, row["class"])(lr=0.05) for row in gd._core.OPTIMIZERS] + EXTRA
@@ -71,6 +73,29 @@ def test_an_average_of_what_rests_rests(dtype):
     opt.step(p, np.ones_like(p))
     move = np.subtract(p, before) * (1 - opt.decay)
     np.testing.assert_array_equal(opt.averaged(p), before + move)
+
+
+@pytest.mark.levels
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (300, 251), (0, 4)])
+def test_an_average_moves_by_the_line_in_numpy(shape, threads, dtype, rng):
+    """Bit for bit, whatever the order of the elements and the number of threads."""
+    before = gd.get_num_threads()
+    gd.set_num_threads(threads)
+    for order in "CF":
+        average, p = (np.array(rng.normal(size=shape), dtype=dtype, order=order) for _ in range(2))
+        for share in (0.0, 1 - 0.999, 0.3, 1.0):
+            wanted = average + (p - average) * share
+            _core.average(average, p, share)
+            assert average.dtype == wanted.dtype
+            assert average.tobytes() == wanted.tobytes()
+    gd.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("average", "p", "error", "message"), AVERAGES)
+def test_what_the_core_does_not_average(average, p, error, message):
+    with pytest.raises(error, match=message):
+        _core.average(average, p, 0.5)
 
 
 def test_averaged_gives_copies_or_fills_out():
