@@ -13,6 +13,9 @@ typedef struct {
     gd_training call;
     int64_t *order; /* a copy: another thread may write to the caller's */
     npy_int64 *progress;
+    gd_followers average;
+    PyObject *averaged; /* a tuple of its arrays, NULL where none is kept */
+    npy_bool *begun;    /* where the caller reads whether it is */
     bool alone, ended;
 } job;
 
@@ -93,6 +96,38 @@ static int read_results(PyObject *const *item, job *j)
     return 0;
 }
 
+/* (list of arrays, share, flag): the average that is kept beside the parameters, or None. */
+static int read_average(PyObject *value, job *j)
+{
+    const gd_network *n = &j->self->g.network;
+    PyObject *arrays, *flag;
+    if (value == Py_None)
+        return 0;
+    if (!PyTuple_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "average: a tuple is wanted");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(value, "O!dO", &PyList_Type, &arrays, &j->average.share, &flag))
+        return -1;
+    PyArrayObject *begun = gd_plain_array(flag, "begun", NPY_BOOL, 1);
+    if (begun == NULL)
+        return -1;
+    j->average.array = gd_alloc(n->param_count, sizeof *j->average.array);
+    if (j->average.array == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (gd_given_arrays(arrays, "average", n->real_size, n->param_size, n->param_count,
+                        j->average.array) < 0)
+        return -1;
+    j->averaged = PyList_AsTuple(arrays); /* another thread may change the list */
+    if (j->averaged == NULL)
+        return -1;
+    j->begun = PyArray_DATA(begun);
+    j->average.begun = *j->begun;
+    return 0;
+}
+
 /* Bind the optimizer to the parameters, or see that it is. */
 static int take_optimizer(trainer *self)
 {
@@ -123,14 +158,15 @@ static int take_optimizer(trainer *self)
 }
 
 /* Read (count, order, deadline, seen, rates, losses, norms, lrs, epoch_loss, record, record_at,
- * progress) and take the trainer; -1 with an exception. job_end is due in any case. */
+ * progress, average) and take the trainer; -1 with an exception. job_end is due in any case. */
 static int job_begin(trainer *self, PyObject *args, job *j)
 {
     Py_ssize_t count;
-    PyObject *order, *seen, *item[7], *progress;
+    PyObject *order, *seen, *item[7], *progress, *average = Py_None;
     *j = (job){.self = NULL};
-    if (!PyArg_ParseTuple(args, "nOdOOOOOOOOO", &count, &order, &j->call.deadline, &seen, &item[0],
-                          &item[1], &item[2], &item[3], &item[4], &item[5], &item[6], &progress))
+    if (!PyArg_ParseTuple(args, "nOdOOOOOOOOO|O", &count, &order, &j->call.deadline, &seen,
+                          &item[0], &item[1], &item[2], &item[3], &item[4], &item[5], &item[6],
+                          &progress, &average))
         return -1;
     PyArrayObject *numbers = gd_plain_array(progress, "progress", NPY_INT64, 5);
     if (numbers == NULL)
@@ -149,13 +185,13 @@ static int job_begin(trainer *self, PyObject *args, job *j)
     self->busy = true; /* from here on: an optimizer is asked for its groups in Python */
     j->self = self;
     j->call.count = (size_t)count;
-    if (read_order(order, j) < 0 || read_seen(seen, j) < 0 || read_results(item, j) < 0)
-        return -1;
-    if (take_optimizer(self) < 0)
+    if (read_order(order, j) < 0 || read_seen(seen, j) < 0 || read_results(item, j) < 0 ||
+        read_average(average, j) < 0 || take_optimizer(self) < 0)
         return -1;
     if (self->opt != NULL) {
         self->opt->step.t = self->opt->t;
         self->fit.step = &self->opt->step;
+        self->fit.average = j->averaged != NULL ? &j->average : NULL;
         self->fit.momentum_at = gd_momentum_at(&gd_rules[self->opt->step.rule]);
     }
     return 0;
@@ -173,9 +209,14 @@ static void job_end(job *j)
 {
     trainer *self = j->self;
     gd_free(j->order);
+    gd_free(j->average.array);
+    if (j->begun != NULL)
+        *j->begun = j->average.begun;
+    Py_XDECREF(j->averaged);
     if (self == NULL)
         return;
     self->busy = false;
+    self->fit.average = NULL;
     if (self->fit.step == NULL)
         return;
     self->opt->t = self->opt->step.t;

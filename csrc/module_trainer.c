@@ -198,8 +198,8 @@ static PyObject *trainer_penalty(PyObject *object, PyObject *unused)
 }
 
 PyDoc_STRVAR(run_doc, "run($self, count, order, deadline, seen, rates, losses, norms, lrs, "
-                      "epoch_loss, record, record_at, progress, /)\n--\n\nTrain for so many "
-                      "batches, see gdcore/_trainer.py.");
+                      "epoch_loss, record, record_at, progress, average=None, /)\n--\n\nTrain for "
+                      "so many batches, see gdcore/_trainer.py.");
 
 static PyMethodDef methods[] = {
     {"restore", trainer_restore, METH_NOARGS, restore_doc},

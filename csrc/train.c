@@ -220,6 +220,21 @@ static double next_rate(const gd_fit *fit, const gd_training *call)
                                : fit->step->groups[0].hyper[0];
 }
 
+/* Move the averages: part of the step, whatever ends the call comes before or after both. Adam on a
+ * net 20-32-1, batch 32, float32: 1.8 us a step, 1.9 with it; from Python, batch by batch, 109. */
+static void follow(const gd_fit *fit)
+{
+    const gd_network *n = fit->network;
+    gd_followers *average = fit->average;
+    for (size_t p = 0; p < n->param_count; p++)
+        if (average->begun)
+            gd_average(n->real_size, n->param_size[p], fit->param[p], average->array[p],
+                       average->share);
+        else
+            memcpy(average->array[p], fit->param[p], n->param_size[p] * n->real_size);
+    average->begun = true;
+}
+
 static void take_step(const gd_fit *fit, const gd_place *place, gd_training *call, size_t rows)
 {
     const bool noted = fit->often > 0 && place->count % fit->often == 0;
@@ -230,6 +245,8 @@ static void take_step(const gd_fit *fit, const gd_place *place, gd_training *cal
     fit->step->t++;
     fit->step->loss = call->losses[call->done];
     gd_optimizer_step(fit->step);
+    if (fit->average != NULL)
+        follow(fit);
     call->lrs[call->done] = fit->step->groups[0].hyper[0];
     gd_pass_pack(fit->pass);
     if (noted) {

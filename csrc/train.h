@@ -16,11 +16,19 @@ typedef enum {
     GD_TRAIN_FAILED,    /* status says why */
 } gd_train_end;
 
+/* What follows the parameters after each step. */
+typedef struct {
+    void **array; /* one for each parameter, of its size */
+    double share; /* of the parameters in it: 1 - decay */
+    bool begun;   /* false: the next step makes it equal to them */
+} gd_followers;
+
 /* Fixed while a fit lasts. */
 typedef struct {
     const gd_network *network;
     gd_pass *pass;
     gd_step *step;      /* NULL: gradients alone, of one batch: the caller steps */
+    gd_followers *average; /* NULL: none is kept */
     size_t momentum_at; /* where momentum stands among the doubles of a group */
     void *const *param, *const *grad, *const *buffer;
     size_t rows, batch, batches; /* of the data; rows of a batch; batches of an epoch */

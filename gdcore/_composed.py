@@ -108,6 +108,10 @@ class Composed(Optimizer):
             return value
         return cls._number("lr", value, _is_rate, "a finite number >= 0")
 
+    def _in_core(self) -> Optimizer | None:
+        """Return the optimizer whose steps the core takes in fit; None: Python takes them."""
+        return None
+
     def _sync(self, told: Any = None) -> None:
         """Nothing is handed to C; but settings are not changed in the middle of a step."""
         self._refuse_busy()

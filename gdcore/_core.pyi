@@ -117,6 +117,7 @@ class Trainer:
         record: NDArray[np.float64],
         record_at: NDArray[np.int64],
         progress: NDArray[np.int64],
+        average: tuple[list[NDArray[Any]], float, NDArray[np.bool_]] | None = None,
         /,
     ) -> None: ...
     def place(self) -> tuple[int, int, int, float, float, float, int]: ...

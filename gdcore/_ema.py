@@ -57,7 +57,9 @@ class EMA(Composed):
     decay = Setting[float]("decay")
 
     def __init__(self, optimizer: Optimizer, decay: float = 0.999, **unknown: Never) -> None:
-        self._mean: list[NDArray[Any]] | None = None
+        # Room for the average, and whether it is there: the core says so once a step is taken.
+        self._room: list[NDArray[Any]] = []
+        self._begun = np.zeros(1, np.bool_)
         self._take({"optimizer": optimizer, "decay": decay}, unknown)
 
     @classmethod
@@ -106,16 +108,49 @@ class EMA(Composed):
         p = table.pop("p")
         return Trace({**table, "average": self.averaged(params), "p": p})
 
+    @property
+    def _mean(self) -> list[NDArray[Any]] | None:
+        """The average, live; None before the first step."""
+        return self._room if self._begun[0] else None
+
+    @_mean.setter
+    def _mean(self, mean: list[NDArray[Any]] | None) -> None:
+        self._room, self._begun = mean or [], np.array([mean is not None])
+
     def _average(self, params: list[NDArray[Any]]) -> None:
         """Move the average toward the parameters."""
-        if self._mean is None:
+        if not self._begun[0]:
             self._mean = [p.copy("K") for p in params]
             return
-        for i, (mean, p) in enumerate(zip(self._mean, params, strict=True)):
-            if mean.strides != p.strides:  # a loaded one, in another order
-                self._mean[i] = np.empty_like(p)
-                self._mean[i][...] = mean
-            _core.average(self._mean[i], p, 1 - self.decay)
+        self._lay_out(params)
+        for mean, p in zip(self._room, params, strict=True):
+            _core.average(mean, p, 1 - self.decay)
+
+    def _lay_out(self, params: list[NDArray[Any]]) -> None:
+        """Bring a loaded average into the order of the parameters."""
+        for i, (mean, p) in enumerate(zip(self._room, params, strict=True)):
+            if mean.strides != p.strides:
+                self._room[i] = np.empty_like(p)
+                self._room[i][...] = mean
+
+    # ---- In the core's loop of training ----------------------------------------------------------
+
+    def _in_core(self) -> Optimizer | None:
+        """Return the optimizer whose steps the core can take, and average after."""
+        inner = self.optimizer
+        plain = type(self) is EMA and type(inner).step is _core.Optimizer.step
+        return inner if plain else None
+
+    def _followers(
+        self, params: list[NDArray[Any]]
+    ) -> tuple[list[NDArray[Any]], float, NDArray[np.bool_]]:
+        """Return what the core averages these into: arrays, share, whether they hold an average."""
+        if self._begun[0]:
+            check_arrays(list(flat(params)), self._room)
+            self._lay_out(params)
+        else:
+            self._room = [np.empty_like(p) for p in params]
+        return self._room, 1 - self.decay, self._begun
 
     def averaged(self, params: Any, out: Any = None) -> Any:
         """Return the average of the parameters; before the first step what the optimizer returns.

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdcore import _core
-from gdcore._composed import Composed
 from gdcore._fit_batches import BatchFit, check_settings, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
@@ -24,7 +23,7 @@ from gdcore._interrupts import held_interrupts
 from gdcore._native import is_told
 from gdcore._networks import check_scalar, functions_of, objective_of
 from gdcore._run import epoch_logs, metrics_of
-from gdcore._trainer import START, Key, Outcome, Reason, Trainer, draw_key
+from gdcore._trainer import START, Key, Outcome, Reason, Trainer, draw_key, in_core
 from gdcore.history import History
 
 if TYPE_CHECKING:
@@ -170,13 +169,14 @@ class Fit:
         """Whether nothing in Python has to be asked between epochs."""
         callbacks, optimizer = self.callbacks, self.model.optimizer
         assert optimizer is not None
+        native = in_core(optimizer)
         return (
             not self.judges
             and self.val is None
             and self.settings.batch_order is None
-            and not isinstance(optimizer, Composed)
+            and native is not None
             and (callbacks is None or not callbacks.wants_epochs)
-            and not any(map(is_told, optimizer._lrs()))
+            and not any(map(is_told, native._lrs()))
         )
 
     # ---- Many epochs at once ---------------------------------------------------------------------

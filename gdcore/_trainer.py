@@ -1,14 +1,15 @@
 """One fit in the core: batches are run there, many by one call, and what they brought comes back.
 
 Learning rates and momenta are handed over for the batches ahead. An optimizer whose step is written
-in Python is stepped here, batch by batch.
+in Python is stepped here, batch by batch; but what an EMA keeps beside one of the table, the core
+averages itself.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,7 +121,6 @@ class Trainer:
         assert optimizer is not None
         self.params, self.buffers = model.params, model._buffers
         self.optimizer: Optimizer = optimizer
-        self.stepped_here = isinstance(optimizer, Composed)
         skip = innermost(optimizer).get_params().get("on_nonfinite") == "skip"
         self.batches, self.batch, self.first_epoch, self.lasts = batches, batch, epoch, lasts
         flat = np.empty(sum(p.size for p in self.params), model.dtype)
@@ -128,14 +128,16 @@ class Trainer:
         for p in self.params:
             self.grads.append(flat[start : start + p.size].reshape(p.shape))
             start += p.size
-        self.core = _core.Trainer(
+        fixed = (
             network_of(model, model._fused_loss()[1]),
             given(model, self.params, data, objective, own),
-            None if self.stepped_here else optimizer,
-            self.params,
-            self.grads,
-            (batch, batches, shuffle, skip, statistics, self.stepped_here, *key, threads),
         )
+        arrays, numbers = (self.params, self.grads), (batch, batches, shuffle, skip, statistics)
+        self._open: Callable[[Optimizer | None], _core.Trainer] = lambda native: _core.Trainer(
+            *fixed, native, *arrays, (*numbers, native is None, *key, threads)
+        )
+        self.native = in_core(optimizer)
+        self.core = self._open(self.native)
         self.width, self.often = self.core.sizes()
         self.results = np.empty((3, 0)), _NOTHING
         self.notes = np.empty((0, self.width)), _NO_STEPS
@@ -151,6 +153,16 @@ class Trainer:
         return self.first_epoch + (0 * steps if self.lasts else steps // self.batches)
 
     @property
+    def stepped_here(self) -> bool:
+        """Whether steps are taken in Python."""
+        return self.native is None
+
+    @property
+    def average(self) -> Any:
+        """The EMA whose average the core keeps beside the steps that it takes, or None."""
+        return None if self.native is None or self.native is self.optimizer else self.optimizer
+
+    @property
     def place(self) -> Place:
         """Where the fit stands."""
         return self.core.place()
@@ -164,7 +176,7 @@ class Trainer:
         self, count: int, order: Any = None, deadline: float = math.inf, seen: Any = None
     ) -> tuple[Any, ...]:
         """Return the arguments of a run in the core."""
-        rates = None if self.stepped_here else self.rates(count)
+        rates = None if self.native is None else self.rates(self.native, count)
         records = count // self.often + 1 if self.often else 0
         ends = (self.place[1] + count) // self.batches
         self.results = np.empty((3, count)), np.empty(ends)
@@ -183,6 +195,7 @@ class Trainer:
             self.results[1],
             *self.notes,
             self.progress,
+            None if self.average is None else self.average._followers(self.params),
         )
 
     def outcome(self) -> Outcome:
@@ -214,18 +227,40 @@ class Trainer:
         """
         self.progress[:] = Reason.INTERRUPT, 0, 0, 0, -1
         try:
+            self._follow_optimizer()
             if self.stepped_here:
                 return self._step_here(order, seen)
-            self.core.run(*self.prepare(count, order, deadline, seen))
+            self._run_in_core(self.prepare(count, order, deadline, seen))
             return self.outcome()
         finally:
             self.tell_epoch()
 
+    def _run_in_core(self, arguments: tuple[Any, ...]) -> None:
+        """Run batches; an EMA serves nobody else meanwhile, as the optimizer inside."""
+        average = self.average
+        if average is None:
+            self.core.run(*arguments)
+            return
+        average._refuse_busy()
+        average._busy = True
+        try:  # no context manager: Ctrl-C at its beginning would leave the optimizer busy
+            self.core.run(*arguments)
+        finally:
+            average._busy = False
+
+    def _follow_optimizer(self) -> None:
+        """Go on with the optimizer inside an EMA where a callback has put another there."""
+        native = in_core(self.optimizer)
+        if native is not self.native:
+            core = self._open(native)
+            core.move(self.place)
+            self.core, self.native = core, native
+            self.tell_epoch()
+
     # ---- Rates -----------------------------------------------------------------------------------
 
-    def rates(self, count: int) -> Float64Array | None:
+    def rates(self, optimizer: Optimizer, count: int) -> Float64Array | None:
         """Return (count, groups, 2) rates and momenta of the batches ahead; None: as they are."""
-        optimizer = self.optimizer
         lrs = optimizer._lrs()
         if not any(callable(lr) and not is_by_norm(lr) for lr in lrs):
             return None
@@ -389,6 +424,11 @@ def draw_key(model: Model) -> Key:
     """Return the key of a fit, drawn from the model's generator."""
     first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
     return first, second
+
+
+def in_core(optimizer: Optimizer) -> Optimizer | None:
+    """Return the optimizer whose steps the core takes, alone or in an EMA; None: in Python."""
+    return optimizer._in_core() if isinstance(optimizer, Composed) else optimizer
 
 
 def innermost(optimizer: Any) -> Any:

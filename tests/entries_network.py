@@ -348,10 +348,10 @@ def run(place=None, optimizer=None, **other):
     net, X, y, _ = case()
     fit = Fit(net, X, y, optimizer or gd.SGD(0.1), batch=4, statistics=True)
     count = other.pop("count", 3)
-    arguments = list(fit.arguments(count if 0 < count < 99 else 3))
+    arguments = [*fit.arguments(count if 0 < count < 99 else 3), None]
     arguments[0] = count
     names = ("count", "order", "deadline", "seen", "rates", "losses", "norms", "lrs")
-    names += ("epoch_loss", "record", "record_at", "progress")
+    names += ("epoch_loss", "record", "record_at", "progress", "average")
     for name, value in other.items():
         arguments[names.index(name)] = value
     if place is not None:
@@ -397,6 +397,13 @@ def pairs(make):
     return lambda: _core.run_trainers(value)
 
 
+def kept(change):
+    """An average beside the parameters of `case`, something in it changed."""
+    net, _, _, _ = case()
+    average = ([p.copy() for p in net.params], 0.5, np.zeros(1, np.bool_))
+    return run(average=change(average))
+
+
 MANY = "so many batches cannot be run by one call"
 ORDER = np.arange(10)
 RUNS = [
@@ -426,6 +433,13 @@ RUNS = [
     ("records of reals", run(record_at=np.empty(9)), ValueError, "record_at is no"),
     ("little progress", run(progress=np.zeros(4, int)), ValueError, "progress is no"),
     ("no progress", run(progress=None), ValueError, "progress is no"),
+    ("an average as a list", kept(list), TypeError, "average: a tuple is wanted"),
+    ("an average without a share", kept(lambda a: a[::2]), TypeError, "argument"),
+    ("an average as an array", kept(at(0, np.ones(3))), TypeError, "list"),
+    ("an average of few arrays", kept(lambda a: (a[0][1:], *a[1:])), ValueError, "average: a list"),
+    ("an average of numbers", kept(at(0, [1.0] * 6)), ValueError, "average is no"),
+    ("no flag", kept(at(2, None)), ValueError, "begun is no"),
+    ("a flag of numbers", kept(at(2, np.zeros(1))), ValueError, "begun is no"),
     ("a bare optimizer", run(optimizer=bare()), ValueError, "was not initialised"),
     ("an optimizer elsewhere", run(optimizer=bound_elsewhere()), ValueError, "params"),
     ("others' arrays", untrained(gd.SGD(0.1)), ValueError, "belongs to other arrays"),
@@ -517,19 +531,20 @@ def trained():
     start = [p.copy() for p in net.params]
     weights, order, seen = np.ones(10), np.arange(10), np.empty((10, 3))
     opt = gd.Adam(0.01)
+    average = ([np.empty_like(p) for p in net.params], 0.5, np.zeros(1, np.bool_))
 
     def call():
         for p, before in zip(net.params, start, strict=True):
             np.copyto(p, before)
         opt.reset()
         fit = Fit(net, X, y, opt, batch=4, weights=weights, statistics=True)
-        fit.run(3, order=order, seen=seen)
+        fit.core.run(*fit.arguments(3, order=order, seen=seen), average)
         fit.core.restore()
         fit.core.move(fit.core.place())
         fit.core.sizes(), fit.core.shadowed(), fit.core.penalty()
         fit.run(7, rates=np.full((7, 1, 2), 0.1))
 
-    return call, (X, y, weights, order, seen, net.params[0]), None
+    return call, (X, y, weights, order, seen, net.params[0], *average[0], average[2]), None
 
 
 @entry("Trainer")

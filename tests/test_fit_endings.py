@@ -32,7 +32,7 @@ def test_epochs_that_ended_before_ctrl_c_are_in_the_history():
 
 
 def test_batches_before_ctrl_c_are_in_the_history_where_steps_are_taken_in_python():
-    _, done, _, same, _ = interrupted(optimizer="gd.EMA(gd.Adam())")
+    _, done, _, same, _ = interrupted(optimizer="gd.EMA(gd.EMA(gd.Adam()))")
     assert done > 0
     assert same
 
@@ -90,8 +90,12 @@ def interrupt_in(model):
 
 @pytest.mark.parametrize(
     ("make", "rows"),
-    [(gd.Adam, 960_000), (lambda: gd.EMA(gd.Adam()), 60_000)],
-    ids=["native", "EMA"],
+    [
+        (gd.Adam, 960_000),
+        (lambda: gd.EMA(gd.Adam()), 960_000),
+        (lambda: gd.EMA(gd.EMA(gd.Adam())), 60_000),
+    ],
+    ids=["native", "EMA", "in Python"],
 )
 @pytest.mark.parametrize("metrics", [None, ["mae"]])
 def test_a_fit_goes_on_after_sigint_in_an_epoch(make, rows, metrics):
@@ -274,19 +278,26 @@ def test_per_epoch_inside_an_ema():
     assert h.lrs == [0.1, 0.05, 0.025]
 
 
-# ---- Optimizers that are stepped in Python -------------------------------------------------------
+# ---- Averages, and optimizers that are stepped in Python -----------------------------------------
 
 
-def test_skip_inside_an_ema():
+def nested(optimizer):
+    """An average of which the core takes no steps."""
+    return gd.EMA(gd.EMA(optimizer))
+
+
+@pytest.mark.parametrize("wrap", [gd.EMA, nested])
+def test_skip_inside_an_ema(wrap):
     y = Y.copy()
     y[40:44] = 1e200
-    model = net(gd.EMA(gd.SGD(0.01, on_nonfinite="skip")), layers=[gd.Dense(2)])
+    model = net(wrap(gd.SGD(0.01, on_nonfinite="skip")), layers=[gd.Dense(2)])
     h = train(model, X, y, batch_size=16, epochs=2)
     assert (h.skipped, model.optimizer.t) == (2, 8)
 
 
-def test_weights_that_are_not_finite_after_the_step_of_an_ema():
-    model = net(gd.EMA(gd.SGD(1e308)), layers=[gd.Dense(2)])
+@pytest.mark.parametrize("wrap", [gd.EMA, nested])
+def test_weights_that_are_not_finite_after_the_step_of_an_ema(wrap):
+    model = net(wrap(gd.SGD(1e308)), layers=[gd.Dense(2)])
     with pytest.raises(gd.NonFiniteError):
         train(model, X * 1e6, Y, batch_size=None)
     assert all(np.isfinite(p).all() for p in model.params)

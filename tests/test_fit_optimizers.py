@@ -51,6 +51,7 @@ def test_native_optimizers_one_by_one_and_all_at_once(name):
 @pytest.mark.parametrize("inner", ["SGD", "Adam", "Rprop"])
 def test_an_average_of_the_parameters(inner, dtype):
     check(lambda: gd.EMA(native(inner), decay=0.9), dtype=dtype)
+    check(lambda: gd.EMA(gd.EMA(native(inner)), decay=0.9), dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["ASGD", "ScheduleFreeSGD", "ScheduleFreeAdamW"])

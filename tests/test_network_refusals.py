@@ -121,10 +121,12 @@ def test_junk_in_a_training():
         fit.core.move((0, 0, 0, 0.0, 0.0, 0.0, 0))
         _core.run_trainers(((fit.core, items),))
 
-    items = fit.arguments(2, order=np.arange(10), seen=seen, rates=rates)
+    average = ([p.copy() for p in net.params], 0.5, np.zeros(1, np.bool_))
+    items = (*fit.arguments(2, order=np.arange(10), seen=seen, rates=rates), average)
     for call in (run, side_by_side):
         assert survives(call, *items)
         assert everywhere(call, items) > 0
+    assert everywhere(lambda *some: run(*items[:-1], some), average) > 0
     everywhere(fit.core.move, [(0, 0, 0, 0.0, 0.0, 0.0, 0)])
     everywhere(lambda *place: fit.core.move(place), (0, 0, 0, 0.0, 0.0, 0.0, 0))
     everywhere(_core.run_trainers, [((fit.core, items),)])

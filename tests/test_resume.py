@@ -94,6 +94,7 @@ CASES = {
     "per_epoch": (lambda: gd.Adam(s.per_epoch(s.exponential(0.05, 0.5))), {"lr_scale": 0.3}),
     "free": (lambda: gd.ScheduleFreeAdamW(0.05), {"metrics": ["accuracy"]}),
     "ema": (lambda: gd.EMA(gd.Adam(0.05), 0.9), {"metrics": ["accuracy"]}),
+    "ema of ema": (lambda: gd.EMA(gd.EMA(gd.Adam(0.05), 0.9), 0.5), {}),
     "groups": (
         lambda: gd.Adam(0.05, groups=[{"params": [1], "lr": 0.5}, {"params": [0], "l1": 0.1}]),
         {"metrics": ["accuracy"], "lr_scale": 0.5},
@@ -337,7 +338,11 @@ def test_a_fit_goes_on_in_another_process(tmp_path, root):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers of POSIX")
-@pytest.mark.parametrize("optimizer", [gd.Adam, lambda: gd.EMA(gd.Adam())], ids=["adam", "ema"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [gd.Adam, lambda: gd.EMA(gd.Adam()), lambda: gd.EMA(gd.EMA(gd.Adam()))],
+    ids=["adam", "ema", "in Python"],
+)
 def test_signals_at_any_moment(optimizer, tmp_path):
     """SIGINT in the core, between its calls, in validation or beside callbacks."""
     X, y = data(200)
