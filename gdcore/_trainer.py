@@ -374,14 +374,16 @@ class Trainer:
         try:
             optimizer.step(self.params, closure=closure)
         except BaseException:
-            for p, value in zip(self.params, before[0], strict=True):
-                p[...] = value
-            optimizer.load_state_dict(before[1])
+            with held_interrupts(True):
+                for p, value in zip(self.params, before[0], strict=True):
+                    p[...] = value
+                optimizer.load_state_dict(before[1])
             raise
         finally:
-            self.place, self.results, self.progress[:] = here, results, progress
-            for buffer, value in zip(self.buffers, moving, strict=True):
-                buffer[...] = value
+            with held_interrupts(True):
+                self.place, self.results, self.progress[:] = here, results, progress
+                for buffer, value in zip(self.buffers, moving, strict=True):
+                    buffer[...] = value
 
 
 @contextmanager
