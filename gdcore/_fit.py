@@ -345,7 +345,7 @@ class Fit:
             self.first_batch + place[2], outcome.losses, outcome.norms, place[6] - self.skipped
         )
         self.skipped = place[6]
-        if len(outcome.steps):
+        if len(outcome.steps) and not history.has_record(outcome.steps[-1]):
             history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
         missing = place[0] + self.first_epoch - len(history.epoch)
         if missing <= 0 or self.pending is not None or not len(outcome.epoch_losses):

@@ -223,7 +223,7 @@ class Layer:
             known = [*self._accepted, *(n for n in ("W", "b") if hasattr(type(self), n))]
             hint = f"; {_SET[name]}" if name in _SET else did_you_mean(name, known)
             raise AttributeError(f"{self._title()} has no {name} to set{hint}")
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     if not TYPE_CHECKING:  # which would take any attribute for one that there is
 

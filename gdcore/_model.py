@@ -104,7 +104,7 @@ class Model(Stack):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SET:
             raise AttributeError(f"{name} of a model cannot be set: {_SET[name]}")
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     def _refuse_busy(self) -> None:
         """Refuse what would change the settings of a fit under way."""

@@ -308,9 +308,12 @@ class Trainer:
         """Return the statistics of a run by quantity."""
         arrays = len(self.params)
         units = (self.width - 3 * arrays) // 2
-        edges = np.cumsum([0, arrays, arrays, arrays, units, units])
         names = ("weight_norm", "grad_norm", "update_norm", "zero_fraction", "saturated_fraction")
-        return {name: records[:, edges[i] : edges[i + 1]] for i, name in enumerate(names)}
+        found, begin = {}, 0
+        for name, count in zip(names, (arrays, arrays, arrays, units, units), strict=True):
+            found[name] = records[:, begin : begin + count]
+            begin += count
+        return found
 
     # ---- Optimizers of Python --------------------------------------------------------------------
 

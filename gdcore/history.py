@@ -149,13 +149,19 @@ class History:
                 rows.extend(values[-missing:])
         self.skipped += int(skipped)
 
+    def has_record(self, step: int) -> bool:
+        """Whether there are records up to that of this batch."""
+        there = self._steps.view()
+        return len(there) > 0 and bool(there[-1] >= step)
+
     def append_records_up_to(
         self, steps: NDArray[np.int64], quantities: Mapping[str, NDArray[Any]]
     ) -> None:
         """Append those records whose batches come after the last one that is there."""
         there = self._steps.view()
-        new = steps > there[-1] if len(there) else np.ones(len(steps), bool)
-        if new.any():
+        begin = int(np.searchsorted(steps, there[-1], "right")) if len(there) else 0
+        if begin < len(steps):
+            new = slice(begin, None)
             self.append_statistics(steps[new], {k: rows[new] for k, rows in quantities.items()})
 
     def append_statistics(self, steps: ArrayLike, quantities: Mapping[str, ArrayLike]) -> None:

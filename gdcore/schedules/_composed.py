@@ -179,7 +179,8 @@ class product(Schedule):
 class per_epoch(Schedule):
     r"""A schedule of epochs: ``schedule(floor(t / steps_per_epoch))``.
 
-    fit knows the number of steps of an epoch; everywhere else it is to be given.
+    fit knows the number of steps of an epoch, and counts epochs from its `initial_epoch` on;
+    everywhere else it is to be given.
 
     Parameters
     ----------
