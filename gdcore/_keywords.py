@@ -40,11 +40,13 @@ def named_arguments(known: Mapping[str, str]) -> Callable[[Callable[P, R]], Call
         own = [*signature(method).parameters.values()][1:]
         names = [p.name for p in own]
         required = [p.name for p in own if p.default is Parameter.empty]
-        title, accepted = method.__name__, ", ".join(names)
+        title, accepted, known_names = method.__name__, ", ".join(names), frozenset(names)
 
         @functools.wraps(method)
         def checked(*args: P.args, **given: P.kwargs) -> R:
-            if not given.keys() <= set(names):
+            if not given and len(args) > len(required):  # predict of a row takes 3.3 us, not 4
+                return method(*args)
+            if not given.keys() <= known_names:
                 refuse_unknown(title, [n for n in given if n not in names], accepted, known)
             for name in required[len(args) - 1 :]:
                 if name not in given:

@@ -291,7 +291,10 @@ class Optimizer(_core.Optimizer):
             value = lr if name == "lr" else settings[name]
             if name == "momentum" and _rate_state.momentum_of(settings["lr"]):
                 value = value or _rate_state.MOMENTUM_TO_COME
-            flat.extend(value if isinstance(value, tuple) else [float(value)])
+            if isinstance(value, tuple):
+                flat.extend(value)
+            else:
+                flat.append(float(value))
         limits = [settings[name] for name in GROUP_LIMITS]
         if sum(x is not None for x in (*limits, self._settings["global_clip_norm"])) > 1:
             raise ValueError(
@@ -323,13 +326,14 @@ class Optimizer(_core.Optimizer):
         """
         settings = self._settings
         everything = [settings, *self._groups]
-        if told is None:
-            told = _rate_state.kept(
-                self._lrs(), _rate_state.present(self._schedules(), self._rates())
-            )
-        entries = _rate_state.entries(
-            self._lrs(), told, bool({"momentum", "betas"} & {*self._hypers})
-        )
+        lrs = self._lrs()
+        if not any(map(callable, lrs)):
+            entries: list[tuple[Any, float]] = [(None, lr) for lr in lrs]
+        else:
+            if told is None:
+                told = _rate_state.kept(lrs, _rate_state.present(self._schedules(), self._rates()))
+            has_momentum = bool({"momentum", "betas"} & {*self._hypers})
+            entries = _rate_state.entries(lrs, told, has_momentum)
         try:
             self._configure(
                 self._id,
