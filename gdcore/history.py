@@ -33,6 +33,9 @@ class _Rows:
         if added.shape[1:] != self._room.shape[1:]:
             raise ValueError(f"rows of {added.shape[1:]} found, of {self._room.shape[1:]} accepted")
         end = self._length + len(added)
+        if not self._length:
+            self._room, self._length = np.array(added, order="C"), end
+            return
         if end > len(self._room):
             room = np.empty((max(end, 2 * self._length), *added.shape[1:]), self._room.dtype)
             room[: self._length] = self._room[: self._length]
