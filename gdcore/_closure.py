@@ -208,13 +208,17 @@ class ClosureOptimizer(Composed):
                 " closure=fn) with fn() -> (loss, grads), and neither grads nor loss, is wanted"
             )
         record: dict[str, Any] | None = {} if trace else None
-        with self._alone():
+        self._refuse_busy()
+        try:
+            self.__dict__["_busy"] = True
             objective = Objective(self, params, closure)
             try:
                 with np.errstate(all="ignore"):
                     self._step(objective, record)
             finally:
                 objective.settle()
+        finally:
+            self.__dict__["_busy"] = False
         return None if record is None else self._table(objective, record)
 
     def _step(self, objective: Objective, record: dict[str, Any] | None) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,21 +116,16 @@ class Composed(Optimizer):
         self._refuse_busy()
 
     def _refuse_busy(self) -> None:
+        """Refuse a second caller.
+
+        A step marks itself by ``__dict__["_busy"]``: at a call, or in a context manager, Ctrl-C
+        could come between the mark and what takes it back.
+        """
         if self._busy:
             raise RuntimeError(
                 "this optimizer is in the middle of a step (another thread, or its own schedule or"
                 " closure); one optimizer serves one caller at a time"
             )
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Mark the optimizer as in the middle of a step."""
-        self._refuse_busy()
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
 
     # ---- Values ----------------------------------------------------------------------------------
 

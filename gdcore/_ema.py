@@ -93,7 +93,9 @@ class EMA(Composed):
         TypeError, ValueError, NonFiniteError
             What the optimizer raises; the average is unchanged then.
         """
-        with self._alone():
+        self._refuse_busy()
+        try:
+            self.__dict__["_busy"] = True
             if self._mean is not None:
                 check_arrays(list(flat(params)), self._mean)
             before = self.t
@@ -101,6 +103,8 @@ class EMA(Composed):
             if self.t == before:
                 return table
             self._average([array for _, array in flat(params)])
+        finally:
+            self.__dict__["_busy"] = False
         if not trace:
             return None
         from gdcore._trace import Trace

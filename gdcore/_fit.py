@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from gdcore._fit_batches import BatchFit, check_settings, is_batches
 from gdcore._fit_data import Prepared, prepare
 from gdcore._fit_failure import failure
 from gdcore._fit_settings import FitSettings, FitState
-from gdcore._interrupts import held_interrupts
+from gdcore._interrupts import Interrupts, held_interrupts
 from gdcore._native import is_told
 from gdcore._networks import check_scalar, functions_of, objective_of
 from gdcore._run import epoch_logs, metrics_of
@@ -72,6 +73,7 @@ class Fit:
         self.seen: NDArray[Any] | None = None
         self.seen_from = 0  # the first batch that is in it
         self.pending: tuple[int, float, float] | None = None
+        self.held: Callable[[bool], Any] = held_interrupts
         self._drawing: tuple[int, Any] = (-1, None)
 
     # ---- Beginning -------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ class Fit:
         if not self.trainer.place[1] or not self.streams:
             self.streams = [judge.stream() for judge in self.judges]
         if self.callbacks is not None:
-            with held_interrupts(self.callbacks.are_own):
+            with self.held(self.callbacks.are_own):
                 self.callbacks.on_epoch_begin(epoch + self.settings.initial_epoch)
             self.model._check_compiled()  # a callback may have frozen a layer, which compile takes
         if self.own.parts:
@@ -316,7 +318,7 @@ class Fit:
             self._judge(self.batches - 1)
         logs = epoch_logs(self.model, loss, self.judges, self.streams, self.val)
         callbacks = self.callbacks
-        with held_interrupts(True) as held:
+        with self.held(True) as held:
             self.history.append_epochs([number], {k: [v] for k, v in logs.items()}, [lr])
             self.pending = None
             self.trainer.tell(logs.get("val_loss", loss))
@@ -335,7 +337,7 @@ class Fit:
         try:
             return self.trainer.run(count, self.order, deadline, seen)
         finally:
-            with held_interrupts(True):
+            with self.held(True):
                 self.enter()
 
     def enter(self) -> None:
@@ -380,14 +382,20 @@ def fit(model: Model, X: Any, y: Any = None, **settings: Any) -> History:
         check_settings(settings)
     chosen = FitSettings(**settings)
     state = chosen.resumed(model)
-    with model._alone(), model._undone():
-        running: Any
-        if by_batches:
-            running = BatchFit(model, X, chosen)
-        else:
-            running = Fit(model, prepare(model, X, y, chosen, state), chosen)
-        model._begin(chosen.seed)
-        return conduct(model, running, state)
+    model._refuse_busy()
+    try:
+        model.__dict__["_busy"] = True
+        with Interrupts() as interrupts, model._undone():
+            running: Any
+            if by_batches:
+                running = BatchFit(model, X, chosen)
+            else:
+                running = Fit(model, prepare(model, X, y, chosen, state), chosen)
+            running.held = interrupts.held
+            model._begin(chosen.seed)
+            return conduct(model, running, state)
+    finally:
+        model.__dict__["_busy"] = False
 
 
 def unit_names(model: Model) -> list[str]:
@@ -403,8 +411,8 @@ def conduct(model: Model, running: Any, state: FitState | None) -> History:
 
     def close() -> None:
         nonlocal closed
-        with held_interrupts(True):
-            if closed:
+        with running.held(True):
+            if closed or model._unsettled:
                 return
             running.enter()
             model._fit_state = running.state()
@@ -415,10 +423,11 @@ def conduct(model: Model, running: Any, state: FitState | None) -> History:
     _start(model, running, state)
     try:
         try:
-            if state is not None:
-                model._outside_at = None  # its weights are those that the optimizer has stepped to
-            model._settle()
-            model._fit_state = running.state()
+            with running.held(True):
+                if state is not None:
+                    model._outside_at = None  # the weights are those that the optimizer stepped to
+                model._settle()
+                model._fit_state = running.state()
             running.run()
         finally:
             close()

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,6 +122,7 @@ class BatchFit:
         self.sums = getattr(model.loss, "reduction", "mean") == "sum"
         settings.check_optimizer(model, None)
         self.history: History
+        self.held: Callable[[bool], Any] = held_interrupts
         first, self.waiting = _first(self._begin_source())
         data = batch_of(model, first)
         self.val = given_validation(
@@ -229,7 +230,7 @@ class BatchFit:
         try:
             outcome = steps.take(data, seen)
         finally:
-            with held_interrupts(True):
+            with self.held(True):
                 self.enter()
         if outcome.reason is Reason.NONFINITE:
             assert self.model.optimizer is not None
@@ -329,8 +330,13 @@ def train_on_batch(
 ) -> Any:
     """Take one step; see `gdcore.models.Sequential.train_on_batch`."""
     model._check_compiled()
-    with model._alone(), model._undone():
-        return _train_on_batch(model, (X, y, sample_weight), class_weight, return_dict)
+    model._refuse_busy()
+    try:
+        model.__dict__["_busy"] = True
+        with model._undone():
+            return _train_on_batch(model, (X, y, sample_weight), class_weight, return_dict)
+    finally:
+        model.__dict__["_busy"] = False
 
 
 def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: bool) -> Any:

@@ -21,6 +21,7 @@ from gdcore._fit import BATCHES, Fit, conduct
 from gdcore._fit_data import prepare
 from gdcore._fit_settings import FitSettings
 from gdcore._initializer import as_generator
+from gdcore._interrupts import Interrupts
 from gdcore._keywords import refuse_unknown
 from gdcore._many_table import Table
 from gdcore._names import did_you_mean
@@ -293,7 +294,9 @@ class _Work:
                     running.open(None)
                     together.append(_Job(key, running))
                     continue
-                conduct(running.model, running, None)
+                with Interrupts() as interrupts:
+                    running.held = interrupts.held
+                    conduct(running.model, running, None)
             except Exception as error:
                 self._fail(key, error)
             else:

@@ -107,22 +107,16 @@ class Model(Stack):
         object.__setattr__(self, name, value)
 
     def _refuse_busy(self) -> None:
-        """Refuse what would change the settings of a fit under way."""
+        """Refuse what would change the settings of a fit under way.
+
+        A fit marks itself by ``__dict__["_busy"]``: at a call, or in a context manager, Ctrl-C
+        could come between the mark and what takes it back.
+        """
         if self._busy:
             raise RuntimeError(
                 "this model is in the middle of a fit (another thread, or its own callback); one"
                 " fit at a time is accepted: model.clone() gives a model of its own"
             )
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Mark the model as in the middle of a fit; refuse where it is."""
-        self._refuse_busy()
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
 
     @contextmanager
     def _undone(self) -> Iterator[None]:

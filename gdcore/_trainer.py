@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gdcore import _core, _rate_state
 from gdcore._composed import Composed
-from gdcore._interrupts import held_interrupts
+from gdcore._interrupts import Interrupts, held_interrupts
 from gdcore._native import are_sound, at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
 from gdcore._rate_state import counts_epochs
@@ -242,11 +242,11 @@ class Trainer:
             self.core.run(*arguments)
             return
         average._refuse_busy()
-        average._busy = True
-        try:  # no context manager: Ctrl-C at its beginning would leave the optimizer busy
+        try:
+            average.__dict__["_busy"] = True
             self.core.run(*arguments)
         finally:
-            average._busy = False
+            average.__dict__["_busy"] = False
 
     def _follow_optimizer(self) -> None:
         """Go on with the optimizer inside an EMA where a callback has put another there."""
@@ -326,9 +326,9 @@ class Trainer:
             outcome = self.outcome()
             if outcome.reason is not Reason.DONE:
                 return outcome
-            with held_interrupts(not searches_line(self.optimizer)):
+            with held_interrupts(True) as held:
                 if math.isfinite(outcome.losses[0]) and math.isfinite(outcome.norms[0]):
-                    self._step(place, order, float(outcome.losses[0]))
+                    self._step(place, order, float(outcome.losses[0]), held)
                 stepped = True
         except BaseException:
             if not stepped:
@@ -344,19 +344,19 @@ class Trainer:
             self.progress[0], self.progress[4] = Reason.NONFINITE, -2 - bad[0]
         return self.outcome()
 
-    def _step(self, place: Place, order: Any, loss: float) -> None:
+    def _step(self, place: Place, order: Any, loss: float, held: Interrupts) -> None:
         """Step with the gradient at hand; a line search asks for more of them."""
         optimizer = self.optimizer
         if searches_line(optimizer):
             self.results[0][2, 0] = optimizer.lr
-            self._search(place, order, loss)
+            self._search(place, order, loss, held)
             return
         with rates_of_epoch(innermost(optimizer), self.epochs_at(place[2])):
             self.results[0][2, 0] = optimizer.lr
             step_told(optimizer, self.params, self.grads, loss)
 
-    def _search(self, place: Place, order: Any, loss: float) -> None:
-        """Step by a line search; what ends it early leaves everything as before."""
+    def _search(self, place: Place, order: Any, loss: float, held: Interrupts) -> None:
+        """Step by a line search; what ends it early, Ctrl-C in the core, leaves all as before."""
         optimizer = self.optimizer
         here, results, progress = self.place, self.results, self.progress.copy()
         moving = [buffer.copy() for buffer in self.buffers]  # they move once a step
@@ -368,7 +368,8 @@ class Trainer:
             if calls == 1:
                 return loss, self.grads
             self.place = place
-            self.core.run(*self.prepare(1, order))
+            with held.wait(False):
+                self.core.run(*self.prepare(1, order))
             value = self.results[0][0, 0]
             self.place = here
             return float(value), self.grads
@@ -377,16 +378,14 @@ class Trainer:
         try:
             optimizer.step(self.params, closure=closure)
         except BaseException:
-            with held_interrupts(True):
-                for p, value in zip(self.params, before[0], strict=True):
-                    p[...] = value
-                optimizer.load_state_dict(before[1])
+            for p, value in zip(self.params, before[0], strict=True):
+                p[...] = value
+            optimizer.load_state_dict(before[1])
             raise
         finally:
-            with held_interrupts(True):
-                self.place, self.results, self.progress[:] = here, results, progress
-                for buffer, value in zip(self.buffers, moving, strict=True):
-                    buffer[...] = value
+            self.place, self.results, self.progress[:] = here, results, progress
+            for buffer, value in zip(self.buffers, moving, strict=True):
+                buffer[...] = value
 
 
 @contextmanager
