@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from gdcore import _core
 from gdcore._composed import Composed
 from gdcore._core import NonFiniteError
-from gdcore._data import check_weights, check_X, check_y
 from gdcore._explain_table import explanation_html, explanation_text
+from gdcore._fit_data import checked
 from gdcore._names import did_you_mean
 from gdcore._native import is_told
 from gdcore._rate_state import counts_epochs, momentum_of
 from gdcore._run import value_and_grad
-from gdcore._trainer import searches_line, step_told
+from gdcore._trainer import draw_key, searches_line, step_told
 from gdcore.schedules import Schedule
 from gdcore.schedules._base import Float64Array, Momentum
 
@@ -227,18 +227,14 @@ class Explanation:
 def explain(model: Model, X: Any, y: Any, sample_weight: Any = None) -> Explanation:
     """Return what one step on these rows does; see `gdcore.models.Sequential.explain`."""
     model._check_compiled()
-    X = check_X(X, model._width)
-    plan = model._plan_for(X.shape[1])
-    kind = model._loss_kind()
-    y = check_y(y, kind, plan.width, len(X))
-    weights = check_weights(sample_weight, None, y, len(X), kind, plan.width, np.dtype(float))
+    data = checked(model, X, y, sample_weight, metrics=False)
+    X, y, weights = data.X, data.y, data.weights
     model._build_for(X)
     params = [p.copy() for p in model.params]
     generator, key = None, (0, 0)
     if any(stage[0] == "dropout" for stage in model._stages()):
         generator = copy.deepcopy(model._generator)
-        numbers = copy.deepcopy(generator).integers(0, 1 << 64, 2, np.uint64)  # as value_and_grad
-        key = (int(numbers[0]), int(numbers[1]))
+        key = draw_key(copy.deepcopy(generator))  # as value_and_grad
     loss, grads = _again(model, generator, X, y, weights)
     passes = _Pass(model, np.ascontiguousarray(X, model.dtype), key)
     passes.forward()

@@ -325,7 +325,7 @@ class _ModelSweep:
         moving.optimizer.set_params(on_nonfinite="ignore")
         data = prepare(moving, X, y, chosen)
         moving._begin(seed)
-        key = draw_key(moving)
+        key = draw_key(moving._generator)
         still = _copy(moving, None)
         still._optimizer = SGD(0.0)
         self.trainers: list[Trainer] = []

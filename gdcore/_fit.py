@@ -83,7 +83,7 @@ class Fit:
         model, settings = self.model, self.settings
         if state is not None:
             key = state.key
-        self.key = draw_key(model) if key is None else key
+        self.key = draw_key(model._generator) if key is None else key
         self.trainer = self._made_trainer()
         fresh = state is None or model.history is None
         self.history = History(model._param_names, unit_names(model)) if fresh else model.history
@@ -347,8 +347,7 @@ class Fit:
             self.first_batch + place[2], outcome.losses, outcome.norms, place[6] - self.skipped
         )
         self.skipped = place[6]
-        if len(outcome.steps) and not history.has_record(outcome.steps[-1]):
-            history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
+        history.append_records_up_to(outcome.steps, self.trainer.columns(outcome.records))
         missing = place[0] + self.first_epoch - len(history.epoch)
         if missing <= 0 or self.pending is not None or not len(outcome.epoch_losses):
             return

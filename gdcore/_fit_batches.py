@@ -126,7 +126,6 @@ class BatchFit:
         first, self.waiting = _first(self._begin_source())
         data = batch_of(model, first)
         self.val = given_validation(
-            model,
             settings.validation_data,
             data.X.shape[1],
             model._loss_kind(),
@@ -293,7 +292,7 @@ class BatchFit:
         from gdcore._fit import unit_names
 
         self.history = History(self.model._param_names, unit_names(self.model))
-        self.steps = Steps(self.model, draw_key(self.model), True)
+        self.steps = Steps(self.model, draw_key(self.model._generator), True)
 
     @property
     def trainer(self) -> Trainer:
@@ -345,7 +344,7 @@ def _train_on_batch(model: Model, item: Any, class_weight: Any, return_dict: boo
     model._store.ready()
     steps = model._own_steps
     if steps is None:
-        key = draw_key(model)
+        key = draw_key(model._generator)
         steps = model._own_steps = (key, 0)
     taking = Steps(model, steps[0], False)
     taking.count = steps[1]

@@ -35,7 +35,7 @@ def prepare(
     stratify = settings.stratify and bool(settings.validation_split)
     _check_classes(model, class_weight=settings.class_weight, stratify=stratify)
     _check_metrics(model, y, outputs)
-    held = given_validation(model, settings.validation_data, X.shape[1], kind, outputs)
+    held = given_validation(settings.validation_data, X.shape[1], kind, outputs)
     own = check_weights(settings.sample_weight, None, y, len(X), kind, outputs, np.dtype(float))
     train = _weighted(X, y, own)
     if settings.validation_split or settings.stratify:
@@ -124,7 +124,7 @@ def _check_metrics(model: Model, y: Any, outputs: int) -> None:
             metric.check(y, outputs)
 
 
-def given_validation(model: Model, pair: Any, width: int, kind: str, outputs: int) -> Data | None:
+def given_validation(pair: Any, width: int, kind: str, outputs: int) -> Data | None:
     """Return validation data that were given."""
     if pair is None:
         return None

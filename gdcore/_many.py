@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from inspect import signature
 from os import PathLike
 from typing import Any
 
@@ -35,11 +36,8 @@ __all__ = ["Many", "fit_many", "load_many"]
 GROUP = 64  # fits of one call into the core
 ROOM = 1 << 20  # batches of all of them together in one call, for whose losses there is room
 
-_FIT = (
-    "batch_size, epochs, shuffle, verbose, validation_split, validation_data, sample_weight,"
-    " class_weight, callbacks, initial_epoch, on_nonfinite, batch_order, drop_last,"
-    " steps_per_epoch, stratify"
-)
+_NOT_OF_FIT = ("self", "X", "y", "seed", "resume")  # each set has its own
+_FIT = [name for name in signature(Sequential.fit).parameters if name not in _NOT_OF_FIT]
 _ELSEWHERE = {
     "X": "data is {key: (X, y), ...}",
     "y": "data is {key: (X, y), ...}",
@@ -234,8 +232,8 @@ def fit_many(
     """
     refuse_unknown(
         "fit_many",
-        [name for name in fit_arguments if name not in _FIT.split(", ")],
-        f"model, data, seed, {_FIT}",
+        [name for name in fit_arguments if name not in _FIT],
+        f"model, data, seed, {', '.join(_FIT)}",
         _ELSEWHERE,
     )
     if not isinstance(model, Sequential):

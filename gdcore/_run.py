@@ -169,7 +169,7 @@ def value_and_grad(
     grads = [np.empty_like(p) for p in params]
     key = (0, 0)
     if any(stage[0] == "dropout" for stage in model._stages()):
-        key = draw_key(model)
+        key = draw_key(model._generator)
     core = _core.Trainer(
         network_of(model, model._fused_loss()[1]),
         given(model, params, data, objective_of(model, data.y, own), own),

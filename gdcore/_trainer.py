@@ -21,7 +21,6 @@ from gdcore._composed import Composed
 from gdcore._interrupts import Interrupts, held_interrupts
 from gdcore._native import are_sound, at_steps, is_by_norm, is_told
 from gdcore._networks import Data, OwnFunctions, given, network_of
-from gdcore._rate_state import counts_epochs
 
 if TYPE_CHECKING:
     from gdcore._model import Model
@@ -255,7 +254,6 @@ class Trainer:
             core = self._open(native)
             core.move(self.place)
             self.core, self.native = core, native
-            self.tell_epoch()
 
     # ---- Rates -----------------------------------------------------------------------------------
 
@@ -286,7 +284,7 @@ class Trainer:
 
     def _in_epochs(self, lr: Any, t: Any, steps: Any) -> tuple[Any, Any]:
         """Return a rate and what it is asked at: steps, or epochs where it counts these."""
-        return (lr.schedule, self.epochs_at(steps)) if counts_epochs(lr) else (lr, t)
+        return (lr.schedule, self.epochs_at(steps)) if _rate_state.counts_epochs(lr) else (lr, t)
 
     def tell(self, value: float) -> None:
         """Tell rates that follow a value, `plateau`, that of an epoch."""
@@ -394,7 +392,7 @@ def rates_of_epoch(optimizer: Any, epoch: int) -> Iterator[None]:
     waiting = [
         (settings, settings["lr"])
         for settings in (optimizer._settings, *(group._own for group in optimizer.groups))
-        if counts_epochs(settings.get("lr"))
+        if _rate_state.counts_epochs(settings.get("lr"))
     ]
     if not waiting:
         yield
@@ -424,9 +422,9 @@ def step_told(optimizer: Any, params: Any, grads: Sequence[Any], loss: float) ->
     inner._restore_told(told)
 
 
-def draw_key(model: Model) -> Key:
+def draw_key(generator: np.random.Generator) -> Key:
     """Return the key of a fit, drawn from the model's generator."""
-    first, second = model._generator.integers(0, 1 << 64, 2, np.uint64).tolist()
+    first, second = generator.integers(0, 1 << 64, 2, np.uint64).tolist()
     return first, second
 
 

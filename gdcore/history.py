@@ -152,11 +152,6 @@ class History:
                 rows.extend(values[-missing:])
         self.skipped += int(skipped)
 
-    def has_record(self, step: int) -> bool:
-        """Whether there are records up to that of this batch."""
-        there = self._steps.view()
-        return len(there) > 0 and bool(there[-1] >= step)
-
     def append_records_up_to(
         self, steps: NDArray[np.int64], quantities: Mapping[str, NDArray[Any]]
     ) -> None:
